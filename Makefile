@@ -1,0 +1,34 @@
+# make demo: see forgetting, and PEGP without it.  make test: run the tests.
+# Each sets up what it needs in .venv once; PYTHON chooses the interpreter.
+
+PYTHON ?= python3
+BIN := .venv/bin
+# Threads that wait must not burn the cores that others need.
+export OMP_WAIT_POLICY := PASSIVE
+
+.PHONY: demo test lint docs clean
+
+demo: .venv/installed
+	rm -rf runs/demo
+	$(BIN)/python experiments/class_incremental.py --benchmark split_digits --pet lora --out runs/demo/digits
+	$(BIN)/python experiments/class_incremental.py --benchmark split_glyphs --pet lora --out runs/demo/glyphs
+
+test: .venv/installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+docs: .venv/installed
+	$(BIN)/pip install --quiet --editable '.[docs]'
+	$(BIN)/pdoc --docformat google --output-directory site avl_pegp
+
+clean:
+	rm -rf .venv runs site
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	touch $@

@@ -1,0 +1,122 @@
+"""Result records: one a run, in ``results.json``, complete enough to be doubted and run again."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+import tempfile
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from avl_pegp.evaluation.metrics import (
+    AccuracyMatrix,
+    average_accuracy,
+    average_incremental_accuracy,
+    forgetting,
+)
+
+_PACKAGES = ("avl-pegp", "torch", "avalanche-lib", "timm")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One run: what was run, how it went, and with which versions.
+
+    Accuracies are shares (0..1); see ``avl_pegp.evaluation.metrics`` for the definitions.
+    """
+
+    setting: str
+    benchmark: str
+    backbone: str
+    pet: str
+    method: str
+    head: str
+    seed: int
+    accuracy_matrix: AccuracyMatrix
+    average_accuracy: float
+    average_incremental_accuracy: float
+    forgetting: float
+    task_aware_accuracy_matrix: AccuracyMatrix
+    task_aware_average_accuracy: float
+    task_aware_forgetting: float
+    trainable_parameters: int
+    train_seconds: float
+    ranks: dict[str, tuple[int, int]]
+    drift: dict[str, float | None]
+    versions: dict[str, str]
+    config: dict[str, Any]
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        accuracy_matrix: AccuracyMatrix,
+        task_aware_accuracy_matrix: AccuracyMatrix,
+        **rest: Any,
+    ) -> Record:
+        """A record with its summary numbers and versions filled in.
+
+        Example:
+            >>> matrix = [[0.9, None], [0.5, 0.7]]
+            >>> Record.of(accuracy_matrix=matrix, task_aware_accuracy_matrix=matrix,
+            ...           setting="class_incremental", benchmark="split_digits", backbone="b",
+            ...           pet="lora", method="pegp", head="lda", seed=0, trainable_parameters=1,
+            ...           train_seconds=0.0, ranks={}, drift={}, config={}).average_accuracy
+            0.6
+        """
+        return cls(
+            accuracy_matrix=accuracy_matrix,
+            average_accuracy=average_accuracy(accuracy_matrix),
+            average_incremental_accuracy=average_incremental_accuracy(accuracy_matrix),
+            forgetting=forgetting(accuracy_matrix),
+            task_aware_accuracy_matrix=task_aware_accuracy_matrix,
+            task_aware_average_accuracy=average_accuracy(task_aware_accuracy_matrix),
+            task_aware_forgetting=forgetting(task_aware_accuracy_matrix),
+            versions=versions(),
+            **rest,
+        )
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that numbers depend on."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def write_records(records: list[Record], path: Path) -> None:
+    """Write records as a JSON list; the file appears whole or not at all."""
+    text = json.dumps([dataclasses.asdict(record) for record in records], indent=1, allow_nan=False)
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        partial.write_text(text + "\n")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def prepare_folder(out: Path) -> Path:
+    """Make the folder for a run's results, or refuse it before any time is spent.
+
+    Raises:
+        ValueError: it is not a folder, can't be written, or already holds something.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if any(out.iterdir()):
+            raise ValueError(f"--out {out}: must be a new or an empty folder; it holds other files")
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise ValueError(
+            f"--out {out}: can't be written ({error}); choose another folder"
+        ) from error
+    return out

@@ -1,0 +1,70 @@
+"""Tables of records: mean ± standard deviation over seeds, in percent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import mean, stdev
+
+from rich.table import Table
+
+from avl_pegp.evaluation.records import Record
+
+COLUMNS = {
+    "average_accuracy": "accuracy",
+    "average_incremental_accuracy": "average over time",
+    "forgetting": "forgetting",
+    "task_aware_average_accuracy": "task-aware accuracy",
+    "task_aware_forgetting": "task-aware forgetting",
+}
+
+
+def grouped(records: Sequence[Record]) -> dict[tuple[str, str, str, str], list[Record]]:
+    """Records of the same benchmark, head, PET and method, which differ in their seeds."""
+    groups: dict[tuple[str, str, str, str], list[Record]] = {}
+    for r in records:
+        groups.setdefault((r.benchmark, r.head, r.pet, r.method), []).append(r)
+    return groups
+
+
+def spread(values: Sequence[float]) -> str:
+    """Mean ± standard deviation in percent; the mean alone for one value.
+
+    Example:
+        >>> spread([0.5, 0.7])
+        '60.0 ± 14.1'
+    """
+    text = f"{100 * mean(values):.1f}"
+    return text if len(values) == 1 else f"{text} ± {100 * stdev(values):.1f}"
+
+
+def rows_of(records: Sequence[Record]) -> list[list[str]]:
+    """One row for each PET and method: names, then the numbers of ``COLUMNS``, then seeds."""
+    return [
+        [
+            pet,
+            method,
+            *(spread([getattr(r, name) for r in group]) for name in COLUMNS),
+            str(len(group)),
+        ]
+        for (_, _, pet, method), group in grouped(records).items()
+    ]
+
+
+def console_table(records: Sequence[Record]) -> Table:
+    """The rows of one benchmark and head as a table for the terminal."""
+    first = records[0]
+    table = Table(title=f"{first.setting} · {first.benchmark} · {first.head} head · %")
+    for title in ("PET", "method"):
+        table.add_column(title)
+    for title in (*COLUMNS.values(), "seeds"):
+        table.add_column(title, justify="right")
+    for row in rows_of(records):
+        table.add_row(*row)
+    return table
+
+
+def markdown_table(records: Sequence[Record]) -> str:
+    """The same rows in Markdown."""
+    titles = ["PET", "method", *COLUMNS.values(), "seeds"]
+    lines = [titles, ["---", "---", *["---:"] * (len(titles) - 2)], *rows_of(records)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

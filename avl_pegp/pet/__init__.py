@@ -1,0 +1,23 @@
+"""Parameter-efficient tuning modules for vision transformers. Needs torch only."""
+
+from avl_pegp.pet.adapter import Adapter
+from avl_pegp.pet.attach import Attachment, attach, attachment_of
+from avl_pegp.pet.lora import LoRA
+from avl_pegp.pet.prefix import Prefix
+from avl_pegp.pet.prompt import Prompt
+from avl_pegp.pet.saving import load_pet, save_pet
+from avl_pegp.pet.trainable import pet_parameters, trainable_tensors
+
+__all__ = [
+    "Adapter",
+    "Attachment",
+    "LoRA",
+    "Prefix",
+    "Prompt",
+    "attach",
+    "attachment_of",
+    "load_pet",
+    "pet_parameters",
+    "save_pet",
+    "trainable_tensors",
+]

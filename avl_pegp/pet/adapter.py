@@ -1,0 +1,104 @@
+"""Parallel adapter (He et al., 2022, arXiv 2110.04366; AdaptFormer, arXiv 2205.13535)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from avl_pegp.pet.config import Replace, require_positive, settle_blocks
+
+_BRANCHES = {"mlp": "mlp", "attention": "attn"}
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """A bottleneck beside a branch: ``y = f(x) + s (W_up σ(W_dn x + b_dn) + b_up)``, σ = GELU.
+
+    ::
+
+              ┌──── f (frozen MLP or attention) ────┐
+        x ────┤                                     + ── y
+              └── W_dn, b_dn ── σ ── W_up, b_up · s ┘
+
+    ``x`` is what the branch itself receives, the block's normalised tokens. The sum is taken before
+    the block's LayerScale, where it has one. ``W_up`` and ``b_up`` start at zero, so attaching
+    leaves the model's output as it was, to the bit. The scale is fixed: a learned one would have no
+    exact condition.
+
+    Args:
+        bottleneck: r, the inner width.
+        parallel_to: the branch to stand beside, ``mlp`` or ``attention``.
+        scale: s, a fixed number.
+        blocks: indices of the blocks to change, ``None`` for all.
+
+    Raises:
+        ValueError: a field outside its range.
+
+    Example:
+        >>> Adapter(bottleneck=8, parallel_to="attention").scale
+        1.0
+    """
+
+    bottleneck: int
+    parallel_to: str = "mlp"
+    scale: float = 1.0
+    blocks: tuple[int, ...] | Iterable[int] | None = None
+    depth: ClassVar[int] = 2
+
+    def __post_init__(self) -> None:
+        require_positive(self, bottleneck=self.bottleneck)
+        if self.parallel_to not in _BRANCHES:
+            raise ValueError(
+                f"Adapter.parallel_to={self.parallel_to!r}: must be one of {', '.join(_BRANCHES)}"
+            )
+        if not math.isfinite(self.scale) or self.scale == 0:
+            raise ValueError(f"Adapter.scale={self.scale!r}: must be a finite number other than 0")
+        settle_blocks(self, self.blocks)
+
+    def install(self, blocks: nn.Sequential, indices: list[int], replace: Replace) -> None:
+        """Put a ``ParallelAdapter`` in the place of every chosen branch."""
+        name = _BRANCHES[self.parallel_to]
+        for i in indices:
+            norm = getattr(blocks[i], "norm2" if name == "mlp" else "norm1", None)
+            branch = getattr(blocks[i], name, None)
+            like = getattr(norm, "weight", None)
+            if branch is None or like is None:
+                raise TypeError(
+                    f"Adapter.parallel_to={self.parallel_to!r}, but blocks.{i} "
+                    f"({type(blocks[i]).__name__}) has no {name} behind a norm with weights"
+                )
+            if isinstance(branch, ParallelAdapter):
+                raise ValueError(
+                    f"blocks.{i}.{name} already has an adapter: give one Adapter for each branch"
+                )
+            replace(blocks[i], name, ParallelAdapter(branch, like, self.bottleneck, self.scale))
+
+
+class ParallelAdapter(nn.Module):
+    """A frozen branch and its adapter; ``(B, N, C)`` → ``(B, N, C)``."""
+
+    def __init__(self, base: nn.Module, like: Tensor, bottleneck: int, scale: float) -> None:
+        super().__init__()
+        width = like.numel()
+        place: dict[str, Any] = {"device": like.device, "dtype": like.dtype}
+        self.base = base
+        self.scale = scale
+        self.down = nn.Linear(width, bottleneck, **place)
+        self.up = nn.Linear(bottleneck, width, **place)
+        nn.init.kaiming_uniform_(self.down.weight, a=math.sqrt(5))
+        for zero in (self.down.bias, self.up.weight, self.up.bias):
+            nn.init.zeros_(zero)
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """Masks and other arguments of the branch pass through to it."""
+        y: Tensor = self.base(x, *args, **kwargs)
+        change: Tensor = self.up(F.gelu(self.down(x)))
+        return y + self.scale * change
+
+    def extra_repr(self) -> str:
+        return f"bottleneck={self.down.out_features}, scale={self.scale:g}"

@@ -1,0 +1,190 @@
+"""Attaching PETs to a vision transformer, and taking them off again without a trace."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+import torch
+from torch import nn
+
+from avl_pegp.pet.config import PETConfig
+from avl_pegp.pet.lora import LoRALinear
+from avl_pegp.pet.trainable import classifier_of
+
+_NAME = "pet_attachment"
+
+
+class Attachment(nn.Module):
+    """The handle that ``attach`` returns: ``detach()``, ``merge()``, and a context manager.
+
+    It is a child module of the model, so that ``model.train()``, ``deepcopy`` and pickling treat it as
+    the part of the model that it is. It has no tensors of its own.
+    """
+
+    def __init__(self, model: nn.Module, pets: tuple[PETConfig, ...]) -> None:
+        super().__init__()
+        self.pets = pets
+        self._model = (model,)  # in a tuple, or the model would be its own grandchild
+        self._replaced: list[tuple[nn.Module, str, nn.Module, nn.Module]] = []
+        self._trainable = {name for name, p in model.named_parameters() if p.requires_grad}
+        self._training = {name for name, m in model.named_modules() if m.training}
+
+    def _replace(self, parent: nn.Module, name: str, new: nn.Module) -> None:
+        self._replaced.append((parent, name, parent.get_submodule(name), new))
+        setattr(parent, name, new)
+
+    def train(self, mode: bool = True) -> Attachment:
+        """Keep what is frozen in eval mode: its dropout off, its batch statistics still.
+
+        ``model.train()`` reaches this module last, and so has the last word.
+        """
+        super().train(mode)
+        model = self._model[0]
+        live = {model, *classifier_of(model).modules()}
+        for module in model.modules():
+            if module not in live and not any(
+                p.requires_grad for p in module.parameters(recurse=False)
+            ):
+                module.training = False
+        return self
+
+    def detach(self) -> nn.Module:
+        """Take the PETs off: the model is bit for bit what it was before ``attach``.
+
+        Modules, ``requires_grad`` and train or eval mode come back; the classifier keeps what it has
+        learned.
+
+        Returns:
+            The model.
+
+        Raises:
+            RuntimeError: already detached, or something else was wrapped around a PET since.
+        """
+        model = self._model[0]
+        if getattr(model, _NAME, None) is not self:
+            raise RuntimeError("detach() after the PETs were detached: attach them again first")
+        now = {(id(parent), name): new for parent, name, _, new in self._replaced}
+        for parent, name, _, _ in self._replaced:
+            if getattr(parent, name, None) is not now[id(parent), name]:
+                raise RuntimeError(
+                    f"detach() out of order: {name} of a {type(parent).__name__} is no longer what "
+                    "attach put there; undo what was wrapped around it later first"
+                )
+        for parent, name, original, _ in reversed(self._replaced):
+            setattr(parent, name, original)
+        delattr(model, _NAME)
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name in self._trainable)
+        for name, module in model.named_modules():
+            module.training = name in self._training
+        return model
+
+    @torch.no_grad()
+    def merge(self) -> nn.Module:
+        """Add every LoRA to its frozen layer and detach; the output stays the same but for rounding.
+
+        Returns:
+            The model, with changed weights.
+
+        Raises:
+            RuntimeError: other PETs are attached, which have no merged form, or already detached.
+        """
+        layers = [m for m in self._model[0].modules() if isinstance(m, LoRALinear)]
+        others = [type(pet).__name__ for pet in self.pets if pet.depth != 0]
+        if others:
+            raise RuntimeError(
+                f"merge() with {', '.join(others)} attached: only LoRA can be merged into the "
+                "weights; keep the PETs attached, or attach LoRA alone"
+            )
+        model = self.detach()
+        for layer in layers:
+            layer.merge()
+        return model
+
+    def __enter__(self) -> Attachment:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if attachment_of(self._model[0]) is self:
+            self.detach()
+
+
+def attachment_of(model: nn.Module) -> Attachment | None:
+    """The handle of the PETs on this model, or ``None``; a deep copy of a model has its own."""
+    found = getattr(model, _NAME, None)
+    return found if isinstance(found, Attachment) else None
+
+
+def attach(model: nn.Module, *pets: PETConfig) -> Attachment:
+    """Freeze a timm vision transformer and build PETs into it.
+
+    The PETs and the classifier (``model.get_classifier()``) stay trainable; the PETs take the
+    model's device and dtype. LoRA and Adapter leave the output as it was, to the bit.
+
+    Args:
+        model: a timm ``VisionTransformer``, or a model of the same form: ``blocks`` with ``norm1``,
+            ``attn``, ``norm2`` and ``mlp``.
+        pets: ``LoRA``, ``Adapter``, ``Prefix`` and ``Prompt`` configurations, any mixture.
+
+    Returns:
+        A handle with ``detach()``; also a context manager that detaches at its end.
+
+    Raises:
+        TypeError: the model is not of that form, or a layer is not what a PET needs.
+        ValueError: no PET given, blocks out of range, rank above a layer's width, the same PET twice.
+        RuntimeError: the model already has PETs. After any error the model is as it was.
+
+    Example:
+        >>> import timm
+        >>> model = timm.create_model("test_vit", num_classes=10)
+        >>> with attach(model, LoRA(rank=2), Prefix(length=4)):
+        ...     sum(p.requires_grad for p in model.blocks.parameters())
+        24
+    """
+    if not pets:
+        raise ValueError(
+            "attach(model) without a PET: give at least one, as attach(model, LoRA(4))"
+        )
+    if attachment_of(model) is not None:
+        raise RuntimeError(
+            "this model already has PETs: detach() them first, or give all to one attach call"
+        )
+    blocks = getattr(model, "blocks", None)
+    if not isinstance(blocks, nn.Sequential) or not callable(
+        getattr(model, "get_classifier", None)
+    ):
+        raise TypeError(
+            f"{type(model).__name__} has no `blocks` in sequence with a `get_classifier()`: attach "
+            "takes a timm VisionTransformer or a model of the same form"
+        )
+    chosen = [_block_indices(pet, len(blocks)) for pet in pets]
+
+    attachment = Attachment(model, pets)
+    model.add_module(_NAME, attachment)
+    try:
+        model.requires_grad_(False)
+        for pet, indices in sorted(zip(pets, chosen, strict=True), key=lambda pair: pair[0].depth):
+            pet.install(blocks, indices, attachment._replace)
+    except BaseException:
+        attachment.detach()
+        raise
+    classifier_of(model).requires_grad_(True)
+    model.train(model.training)
+    return attachment
+
+
+def _block_indices(pet: PETConfig, depth: int) -> list[int]:
+    if pet.blocks is None:
+        return list(range(depth))
+    wrong = [i for i in pet.blocks if i >= depth]
+    if wrong:
+        raise ValueError(
+            f"{type(pet).__name__}.blocks has {wrong}, but the model has {depth} blocks: must be "
+            f"from 0 to {depth - 1}"
+        )
+    return list(pet.blocks)

@@ -1,0 +1,49 @@
+"""What every PET configuration shares: the fields that name blocks, and the checks of numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+from torch import nn
+
+Replace = Callable[[nn.Module, str, nn.Module], None]
+"""``replace(parent, name, new)`` puts ``new`` in the place of ``parent.name`` and remembers it."""
+
+
+class PETConfig(Protocol):
+    """A frozen dataclass that can build its modules into the blocks of a vision transformer."""
+
+    @property
+    def depth(self) -> int:
+        """How far out the PET wraps: 0 linear layers, 1 attention, 2 branches, 3 blocks."""
+
+    @property
+    def blocks(self) -> tuple[int, ...] | None:
+        """The indices of the blocks to change; ``None`` means all."""
+
+    def install(self, blocks: nn.Sequential, indices: list[int], replace: Replace) -> None:
+        """Build the PET into ``blocks[i]`` for every ``i`` in ``indices``."""
+
+
+def require_positive(owner: object, **fields: Any) -> None:
+    """Raise ValueError for the first field that is not a whole number of at least 1."""
+    for name, value in fields.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(
+                f"{type(owner).__name__}.{name}={value!r}: must be a whole number of at least 1"
+            )
+
+
+def settle_blocks(owner: object, blocks: Iterable[int] | None) -> None:
+    """Turn a frozen dataclass's ``blocks`` into a sorted tuple, or raise ValueError."""
+    if blocks is None:
+        return
+    indices = tuple(blocks)
+    wrong = [i for i in indices if isinstance(i, bool) or not isinstance(i, int) or i < 0]
+    if wrong or not indices or len(set(indices)) != len(indices):
+        raise ValueError(
+            f"{type(owner).__name__}.blocks={blocks!r}: must be distinct block indices from 0 on, "
+            "at least one; leave it out (None) for all blocks"
+        )
+    object.__setattr__(owner, "blocks", tuple(sorted(indices)))

@@ -1,0 +1,70 @@
+"""Prefix tuning (Li and Liang, 2021, arXiv 2101.00190), per-head keys and values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from avl_pegp.pet.attention import HeadLinear, attention_with_tokens
+from avl_pegp.pet.config import Replace, require_positive, settle_blocks
+from avl_pegp.pet.lora import frozen_linear
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """L learned keys and values for each head: ``softmax(q [K_p | K]ᵀ / √d_h) [V_p | V]``.
+
+    ::
+
+        q ──┬── K_p (H, L, d_h) ──┐
+            └── K   (H, N, d_h) ──┴─ softmax ──┬── V_p (H, L, d_h)
+                                               └── V   (H, N, d_h)
+
+    The keys enter after any k-norm. Attaching changes the model's output a little.
+
+    Args:
+        length: L, the number of keys and values for each head.
+        blocks: indices of the blocks to change, ``None`` for all.
+
+    Raises:
+        ValueError: a field outside its range.
+
+    Example:
+        >>> Prefix(length=10).blocks is None
+        True
+    """
+
+    length: int
+    blocks: tuple[int, ...] | Iterable[int] | None = None
+    depth: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        require_positive(self, length=self.length)
+        settle_blocks(self, self.blocks)
+
+    def install(self, blocks: nn.Sequential, indices: list[int], replace: Replace) -> None:
+        """Give every chosen block's attention a ``PrefixTokens``."""
+        for i in indices:
+            attention = attention_with_tokens(blocks, i, "prefix", replace)
+            attention.tokens["prefix"] = PrefixTokens(attention.base, self.length)
+
+
+class PrefixTokens(nn.Module):
+    """Keys, contracted with queries, and values, contracted with the attention mass on them."""
+
+    def __init__(self, attention: Any, length: int) -> None:
+        super().__init__()
+        heads, proj = attention.num_heads, frozen_linear(attention.proj)
+        head_dim = proj.in_features // heads
+        self.keys = HeadLinear(heads, head_dim, length, proj.weight)  # weight (H, L, d_h)
+        self.values = HeadLinear(heads, length, head_dim, proj.weight)  # (H, d_h, L): transposed
+
+    def keys_values(self, attention: Any) -> tuple[Tensor, Tensor]:
+        return self.keys.weight, self.values.weight.mT
+
+    def observe(self, attention: Any, queries: Tensor, mass: Tensor) -> None:
+        self.keys(queries)
+        self.values(mass)

@@ -1,0 +1,180 @@
+"""Prompts: deep ones with an exact condition, and the papers' input tokens (arXiv 2203.12119)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from avl_pegp.pet.attention import attention_with_tokens, is_observed
+from avl_pegp.pet.config import Replace, require_positive, settle_blocks
+from avl_pegp.pet.lora import frozen_linear
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """L learned tokens that every query can attend to.
+
+    ``deep=True`` (exact): a set R (L, C) for each block, standing after the block's LayerNorm. Its
+    keys are ``R W_k,h + b_k`` and its values ``R W_v,h + b_v`` through the *frozen* projection,
+    never through a LoRA; the keys skip any k-norm.
+
+    ::
+
+        R ──┬── W_k,h ── keys   ──┐
+            └── W_v,h ── values ──┴── beside the tokens' own in every head
+
+    ``deep=False`` (approximate): L tokens p (L, C) join the sequence before the first of ``blocks``
+    and leave after the last. The condition drops second-order terms, softmax, LayerNorm and every
+    later block, so old outputs are only nearly kept.
+
+    Attaching changes the model's output.
+
+    Args:
+        length: L, the number of tokens.
+        blocks: indices of the blocks, ``None`` for all; consecutive where ``deep=False``.
+        deep: one set for each block (exact), or input tokens (approximate).
+
+    Raises:
+        ValueError: a field outside its range.
+
+    Example:
+        >>> Prompt(length=5, blocks=(1, 0)).blocks
+        (0, 1)
+    """
+
+    length: int
+    blocks: tuple[int, ...] | Iterable[int] | None = None
+    deep: bool = True
+
+    @property
+    def depth(self) -> int:
+        """Deep prompts live in the attention, input tokens around whole blocks."""
+        return 1 if self.deep else 3
+
+    def __post_init__(self) -> None:
+        require_positive(self, length=self.length)
+        settle_blocks(self, self.blocks)
+
+    def install(self, blocks: nn.Sequential, indices: list[int], replace: Replace) -> None:
+        """Give the chosen blocks their prompt."""
+        if self.deep:
+            for i in indices:
+                attention = attention_with_tokens(blocks, i, "prompt", replace)
+                attention.tokens["prompt"] = PromptRows(attention.base, self.length)
+            return
+        first, last = indices[0], indices[-1]
+        if indices != list(range(first, last + 1)):
+            raise ValueError(
+                f"Prompt.blocks={tuple(indices)} with deep=False: must be consecutive, as input "
+                "tokens flow from the first block to the last"
+            )
+        like = cast(Tensor, blocks[first].get_submodule("norm1").weight)
+        tokens = InputTokens(self.length, like.numel(), like)
+        replace(blocks, str(last), TokensLeave(blocks[last], self.length))
+        replace(blocks, str(first), TokensEnter(blocks[first], tokens))
+
+
+class PromptRows(nn.Module):
+    """R (L, C), contracted over C with ``q_h W_k,h`` and, through ``mass``, over L with the mass."""
+
+    contracted_dim = -1
+
+    def __init__(self, attention: Any, length: int) -> None:
+        super().__init__()
+        like = frozen_linear(attention.qkv).weight
+        self.weight = nn.Parameter(like.new_empty(length, like.shape[1]))
+        nn.init.trunc_normal_(self.weight, std=0.02)
+        self.mass = _MassSide(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(..., C)`` → ``(..., L)``."""
+        return x @ self.weight.mT
+
+    def keys_values(self, attention: Any) -> tuple[Tensor, Tensor]:
+        qkv = frozen_linear(attention.qkv)
+        kv = slice(qkv.out_features // 3, None)  # the rows of W_k and W_v
+        bias = None if qkv.bias is None else qkv.bias[kv]
+        pair = F.linear(self.weight, qkv.weight[kv], bias)  # (L, 2 H d_h)
+        keys, values = pair.unflatten(-1, (2, attention.num_heads, -1)).permute(1, 2, 0, 3)
+        return keys, values
+
+    def observe(self, attention: Any, queries: Tensor, mass: Tensor) -> None:
+        weight = frozen_linear(attention.qkv).weight
+        _, w_keys, _ = weight.unflatten(0, (3, attention.num_heads, -1))  # (H, d_h, C)
+        self(queries @ w_keys)
+        self.mass(mass)
+
+    def extra_repr(self) -> str:
+        return f"length={self.weight.shape[0]}, width={self.weight.shape[1]}"
+
+
+class _MassSide(nn.Module):
+    """The other side of the same R: called with the attention mass, contracted over L."""
+
+    contracted_dim = -2
+
+    def __init__(self, rows: PromptRows) -> None:
+        super().__init__()
+        self._rows = (rows,)  # in a tuple, or the parent would become its own child's child
+
+    @property
+    def weight(self) -> nn.Parameter:
+        return self._rows[0].weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(..., L)`` → ``(..., C)``."""
+        return x @ self.weight
+
+
+class InputTokens(nn.Module):
+    """p (L, C), contracted over C with the rows that it joins, itself among them."""
+
+    contracted_dim = -1
+
+    def __init__(self, length: int, width: int, like: Tensor) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(like.new_empty(length, width))
+        nn.init.trunc_normal_(self.weight, std=0.02)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(..., C)`` → ``(..., L)``."""
+        return x @ self.weight.mT
+
+
+class TokensEnter(nn.Module):
+    """The block before which input tokens join the sequence, at its end."""
+
+    def __init__(self, base: nn.Module, tokens: InputTokens) -> None:
+        super().__init__()
+        self.base = base
+        self.prompt = tokens
+
+    def forward(self, x: Tensor, attn_mask: Tensor | None = None, **kwargs: Any) -> Tensor:
+        if attn_mask is not None:
+            raise ValueError(
+                "attn_mask is given, but does not cover the tokens that Prompt(deep=False) adds: "
+                "use Prompt(deep=True)"
+            )
+        x = torch.cat([x, self.prompt.weight.expand(len(x), -1, -1)], dim=1)
+        if is_observed(self.prompt):
+            self.prompt(x)
+        y: Tensor = self.base(x, **kwargs)
+        return y
+
+
+class TokensLeave(nn.Module):
+    """The block after which the input tokens leave the sequence."""
+
+    def __init__(self, base: nn.Module, length: int) -> None:
+        super().__init__()
+        self.base = base
+        self.length = length
+
+    def forward(self, x: Tensor, **kwargs: Any) -> Tensor:
+        y: Tensor = self.base(x, **kwargs)
+        return y[:, : -self.length]

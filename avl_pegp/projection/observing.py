@@ -1,0 +1,86 @@
+"""Watching sites while a model runs: from inputs to second moments, nothing else kept."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from avl_pegp.projection.moments import Moment
+
+
+class Observer:
+    """Second moments of what modules receive, shared among those that receive the same tensors.
+
+    Args:
+        modules: by name, each with its number of groups.
+        moments: what was seen before, to be added to.
+    """
+
+    def __init__(
+        self, modules: Mapping[str, tuple[nn.Module, int]], moments: Mapping[str, Moment]
+    ) -> None:
+        self.moments = dict(moments)
+        self._modules = modules
+        self._calls: dict[str, list[Moment]] = {}
+        self._seen: dict[tuple[int, int], tuple[weakref.ref[Tensor], int, Moment]] = {}
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Hooks are on the modules inside this block, and only there."""
+        handles = []
+        try:
+            for name, (module, groups) in self._modules.items():
+                hook = partial(self._see, name, groups)
+                handles.append(module.register_forward_pre_hook(hook))
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _see(self, name: str, groups: int, module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        self._calls.setdefault(name, []).append(self._moment_of(name, inputs[0], groups))
+
+    def _moment_of(self, name: str, x: Tensor, groups: int) -> Moment:
+        """The moment of one call, taken from the cache where another site saw the same tensor."""
+        found = self._seen.get((id(x), groups))
+        if found is not None and found[0]() is x and found[1] == x._version:
+            return found[2]
+        moment = Moment.of(x.detach(), groups)
+        if not moment.is_finite():
+            raise ValueError(
+                f"site {name} received NaN or infinite features: no basis can protect them; look "
+                "for a diverged weight or a bad input. Model and bases are left as they were"
+            )
+        self._seen[id(x), groups] = (weakref.ref(x), x._version, moment)
+        return moment
+
+    def end_of_batch(self) -> None:
+        """Add up what one forward pass showed. Sites that saw the same so far share one moment."""
+        sums: dict[tuple[int, ...], Moment] = {}
+        for name, calls in self._calls.items():
+            so_far = self.moments.get(name)
+            parts = calls if so_far is None else [so_far, *calls]
+            key = tuple(id(part) for part in parts)
+            if key not in sums:
+                sums[key] = parts[0] if len(parts) == 1 else sum(parts[1:], start=parts[0])
+            self.moments[name] = sums[key]
+        self._calls, self._seen = {}, {}
+
+
+@contextmanager
+def inference_state(model: nn.Module) -> Iterator[None]:
+    """Eval mode without gradients; every module's mode is back as it was afterwards."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode

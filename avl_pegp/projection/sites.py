@@ -1,0 +1,163 @@
+"""Sites: the trainable tensors that a condition covers, and the modules that see their features.
+
+A site is a module whose weight is contracted with the module's own input: any ``nn.Linear``, and
+any module that says so by an attribute ``contracted_dim`` (−1: over the weight's last axis, with
+the input's last; −2: over the axis before). A weight ``(G, out, in)`` is G maps side by side, whose
+inputs are ``(..., G, N, in)``. In training the module need not be called; while it is observed it
+must be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Site:
+    """One side of one trainable weight, with its bias where that is trainable too.
+
+    Attributes:
+        name: the module's path in the model.
+        module: where the feature is seen.
+        weight: the path of the parameter.
+        bias: the path of the bias, ``None`` where there is none or it is frozen.
+        transposed: contracted over the weight's axis −2.
+    """
+
+    name: str
+    module: nn.Module
+    weight: str
+    bias: str | None
+    transposed: bool
+
+    def read(self, tensors: dict[str, Tensor]) -> Tensor:
+        """The matrix ``(G, out, d)``, d the input width plus one for a bias, from named tensors."""
+        matrix = tensors[self.weight]
+        matrix = matrix.mT if self.transposed else matrix
+        matrix = matrix if matrix.dim() == 3 else matrix[None]
+        if self.bias is None:
+            return matrix
+        return torch.cat([matrix, tensors[self.bias][None, :, None]], dim=-1)
+
+    def write(self, matrix: Tensor, tensors: dict[str, Tensor]) -> None:
+        """Copy a matrix as ``read`` returns it into the named tensors."""
+        if self.bias is not None:
+            tensors[self.bias].copy_(matrix[0, :, -1])
+            matrix = matrix[..., :-1]
+        matrix = matrix.mT if self.transposed else matrix
+        tensors[self.weight].copy_(matrix.view_as(tensors[self.weight]))
+
+    @property
+    def tensors(self) -> set[str]:
+        """The names of its one or two parameters."""
+        return {self.weight} if self.bias is None else {self.weight, self.bias}
+
+    @property
+    def groups(self) -> int:
+        """G, the maps that stand side by side in the weight."""
+        weight = cast(Tensor, self.module.weight)
+        return len(weight) if weight.dim() == 3 else 1
+
+
+def linear_site(model: nn.Module, layer: nn.Linear) -> Site:
+    """The site of one linear layer of the model."""
+    paths = {id(module): path for path, module in model.named_modules()}
+    return _site(paths[id(layer)], layer, _names(model))
+
+
+def find_sites(model: nn.Module, ignored: Collection[str]) -> dict[str, Site]:
+    """The sites of every trainable tensor whose name is not among ``ignored``.
+
+    Raises:
+        ValueError: two modules share one weight, which no single condition covers.
+    """
+    names = _names(model)
+    found = [
+        _site(path, module, names)
+        for path, module in model.named_modules()
+        if (isinstance(module, nn.Linear) or hasattr(module, "contracted_dim"))
+        and module.weight.requires_grad
+    ]
+    sites: dict[tuple[str, bool], Site] = {}
+    for site in found:
+        if site.weight in ignored:
+            continue
+        other = sites.setdefault((site.weight, site.transposed), site)
+        if other is not site:
+            raise ValueError(
+                f"{other.name} and {site.name} share the trainable weight {site.weight}: give each "
+                "its own, or freeze it"
+            )
+    return {site.name: site for site in sites.values()}
+
+
+def _names(model: nn.Module) -> dict[int, str]:
+    return {id(p): name for name, p in model.named_parameters()}
+
+
+def _site(path: str, module: nn.Module, names: dict[int, str]) -> Site:
+    bias = getattr(module, "bias", None)
+    bias_name = names[id(bias)] if bias is not None and bias.requires_grad else None
+    transposed = getattr(module, "contracted_dim", -1) == -2
+    return Site(path, module, names[id(module.weight)], bias_name, transposed)
+
+
+def uncovered_tensors(
+    model: nn.Module, sites: Iterable[Site], ignored: Collection[str]
+) -> list[str]:
+    """The trainable tensors that neither a site covers nor a name in ``ignored`` excuses."""
+    covered = set(ignored).union(*(site.tensors for site in sites))
+    return [n for n, p in model.named_parameters() if p.requires_grad and n not in covered]
+
+
+def matching(names: Iterable[str], patterns: Iterable[str]) -> set[str]:
+    """The names that a shell-style pattern fits.
+
+    Raises:
+        ValueError: a pattern that fits no name.
+    """
+    names, found = list(names), set()
+    for pattern in patterns:
+        hits = {name for name in names if fnmatchcase(name, pattern)}
+        if not hits:
+            raise ValueError(
+                f"exclude has {pattern!r}, which fits no trainable tensor: must fit one of "
+                f"{', '.join(names[:8])}{', …' if len(names) > 8 else ''}"
+            )
+        found |= hits
+    return found
+
+
+def require_full_precision(model: nn.Module) -> None:
+    """Raise ValueError for a tensor trained in half precision: rounding alone moves old outputs."""
+    for name, p in model.named_parameters():
+        if p.requires_grad and p.dtype in (torch.float16, torch.bfloat16):
+            raise ValueError(
+                f"{name} is trained in {p.dtype}: projected steps need float32 or float64; keep "
+                "trainable tensors in float32 and use autocast for speed"
+            )
+
+
+def running_norms(model: nn.Module) -> dict[str, nn.Module]:
+    """The batch norms that keep running statistics, state that training mode would change."""
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats
+    }
+
+
+def require_still(norms: dict[str, nn.Module]) -> None:
+    """Raise ValueError for a batch norm in train mode."""
+    for name, module in norms.items():
+        if module.training:
+            raise ValueError(
+                f"{name} ({type(module).__name__}) is in train mode: its running statistics change "
+                "with every batch, and with them old outputs; hold it in eval mode"
+            )

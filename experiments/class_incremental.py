@@ -1,0 +1,209 @@
+"""Class-incremental learning: new classes arrive in experiences, no task label at test time.
+
+    python experiments/class_incremental.py --benchmark split_glyphs --pet lora --out runs/glyphs
+
+Trains a PET and a linear head on one experience after another, other classes masked, and evaluates
+after each on all seen so far. The control rows (frozen, plain, first_session) run along. DIR then
+holds results.json, figures and TensorBoard logs: tensorboard --logdir DIR/tensorboard
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from avalanche.evaluation.metrics import loss_metrics
+from avalanche.logging import TensorboardLogger
+from avalanche.training.plugins import EvaluationPlugin
+from avalanche.training.supervised import Naive
+from rich.console import Console
+
+from avl_pegp import Adapter, LoRA, PEGPPlugin, Prefix, Prompt, attach, create_vit, pet_parameters
+from avl_pegp.benchmarks import create_benchmark
+from avl_pegp.evaluation import (
+    AccuracyMatrices,
+    Record,
+    accuracy_over_time,
+    console_table,
+    prepare_folder,
+    write_records,
+)
+from avl_pegp.plugins import ClassStatisticsPlugin, MaskedCrossEntropy, ProgressPlugin
+
+CONTROLS = ("frozen", "plain", "first_session")  # run whether or not they are asked for
+METHODS = (*CONTROLS, "pegp")
+CLASSES = {"split_digits": 10, "split_glyphs": 70}
+HEAD_LR = 1e-2
+BATCH_SIZE = 32
+
+
+class Tuning(NamedTuple):
+    """A PET, and Adam's learning rate for it."""
+
+    config: Any
+    lr: float
+
+
+PETS = {
+    "lora": Tuning(LoRA(rank=8), 1e-3),
+    "adapter": Tuning(Adapter(bottleneck=16), 1e-3),
+    "prefix": Tuning(Prefix(length=10), 1e-2),
+    "prompt": Tuning(Prompt(length=10), 1e-2),
+    "none": Tuning(None, 0.0),
+}
+
+
+def main() -> None:
+    args = parse_arguments()
+    records: list[Record] = []
+    for seed in args.seeds:
+        for pet, method in args.runs:
+            records.append(run(args, pet, method, seed))
+            write_records(records, args.out / "results.json")
+    for pet in args.pet:
+        draw(records, pet, args.out)
+    Console().print(console_table(records))
+    Console().print(f"Records, figures and TensorBoard logs are in {args.out}")
+
+
+def run(args: argparse.Namespace, pet: str, method: str, seed: int) -> Record:
+    """Train and evaluate one method with one PET over the whole stream."""
+    torch.manual_seed(seed)
+    order = torch.randperm(CLASSES[args.benchmark]).tolist()
+    benchmark = create_benchmark(args.benchmark, class_order=order)
+    experiences = len(benchmark.train_stream)
+
+    model = create_vit(args.backbone, num_classes=len(order), pretrained=True)
+    if method == "frozen":
+        train_classifier_only(model)
+    else:
+        attach(model, PETS[pet].config)
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    rate = args.lr or PETS[pet].lr
+    groups = model.parameters() if method == "frozen" else pet_parameters(model, HEAD_LR)
+    optimizer = torch.optim.Adam(groups, lr=HEAD_LR if method == "frozen" else rate)
+
+    # Without projection the plugin only measures; first_session and frozen have nothing to measure.
+    pegp = PEGPPlugin(args.energy, project="step" if method == "pegp" else "none")
+    progress = ProgressPlugin(f"{pet:>7} {method:<13} seed {seed}", experiences)
+    accuracy = AccuracyMatrices(experiences)
+    logs = args.out / "tensorboard" / f"{pet}-{method}-seed{seed}"
+    strategy = Naive(
+        model=model,
+        optimizer=optimizer,
+        criterion=MaskedCrossEntropy(),
+        train_mb_size=BATCH_SIZE,
+        train_epochs=args.epochs,
+        eval_mb_size=256,
+        plugins=[
+            progress,
+            *([pegp] if method in ("plain", "pegp") else []),
+            *([] if args.head == "linear" else [ClassStatisticsPlugin(args.head)]),
+        ],
+        evaluator=EvaluationPlugin(
+            accuracy, loss_metrics(epoch=True), loggers=[TensorboardLogger(str(logs))]
+        ),
+    )
+
+    seconds = 0.0
+    for i, experience in enumerate(benchmark.train_stream):
+        if method == "first_session" and i == 1:
+            train_classifier_only(model)
+        if args.head != "linear" and not any_pet_trains(method, i):
+            strategy.train_epochs = 0  # class statistics alone are learned
+        started = time.perf_counter()
+        strategy.train(experience, eval_streams=[])
+        seconds += time.perf_counter() - started
+        strategy.eval(benchmark.test_stream[: i + 1])
+    progress.close()
+
+    return Record.of(
+        setting="class_incremental",
+        benchmark=args.benchmark,
+        backbone=args.backbone,
+        pet=pet,
+        method=method,
+        head=args.head,
+        seed=seed,
+        accuracy_matrix=accuracy.class_incremental,
+        task_aware_accuracy_matrix=accuracy.task_aware,
+        trainable_parameters=trained,
+        train_seconds=round(seconds, 2),
+        ranks=pegp.ranks(),
+        drift=pegp.drift(),
+        config={
+            "energy": args.energy,
+            "epochs": args.epochs,
+            "lr": rate,
+            "head_lr": HEAD_LR,
+            "batch_size": BATCH_SIZE,
+            "class_order": order,
+            "pet": repr(PETS[pet].config),
+        },
+    )
+
+
+def any_pet_trains(method: str, experience: int) -> bool:
+    """Whether anything below the classifier is tuned in this experience."""
+    return method in ("plain", "pegp") or (method == "first_session" and experience == 0)
+
+
+def train_classifier_only(model: torch.nn.Module) -> None:
+    """Freeze all but the classifier."""
+    model.requires_grad_(False)
+    model.get_classifier().requires_grad_(True)
+
+
+def draw(records: list[Record], pet: str, out: Path) -> None:
+    """Save accuracy over time, plain against PEGP."""
+    shown = {"plain": f"plain {pet}", "pegp": f"PEGP {pet}"}
+    panels = {
+        title: [r.accuracy_matrix for r in records if (r.pet, r.method) == (pet, method)]
+        for method, title in shown.items()
+    }
+    if all(panels.values()):
+        title = f"{records[0].benchmark}, {records[0].head} head, class-incremental"
+        accuracy_over_time(panels, title).savefig(out / f"accuracy_{pet}.png", dpi=150)
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Flags, checked before any time is spent."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--benchmark", choices=CLASSES, default="split_glyphs")
+    parser.add_argument("--pet", choices=[*PETS][:-1], nargs="+", default=["lora"])
+    parser.add_argument("--methods", choices=METHODS, nargs="+", default=["pegp"])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--head", choices=("lda", "ncm", "linear"), default="lda")
+    parser.add_argument("--out", type=Path, required=True, help="a new or empty folder")
+    parser.add_argument("--no-controls", action="store_true", help=f"leave out {CONTROLS}")
+    parser.add_argument(
+        "--backbone", default="tiny_vit_32.latin", help="or a timm ViT with its tag"
+    )
+    parser.add_argument("--energy", type=float, default=0.97, help="share to protect, in (0, 1]")
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--lr", type=float, help="of the PET; each PET has its own default")
+    args = parser.parse_args()
+    methods = dict.fromkeys(args.methods if args.no_controls else (*CONTROLS, *args.methods))
+    args.runs = [("none", m) for m in methods if m == "frozen"]
+    args.runs += [(pet, m) for pet in dict.fromkeys(args.pet) for m in methods if m != "frozen"]
+    args.seeds = list(dict.fromkeys(args.seeds))
+    if args.epochs < 1:
+        parser.error(f"--epochs {args.epochs}: must be at least 1")
+    if args.lr is not None and not args.lr > 0:
+        parser.error(f"--lr {args.lr}: must be above 0")
+    try:
+        PEGPPlugin(args.energy)
+        create_vit(args.backbone, num_classes=1, pretrained=True)
+        prepare_folder(args.out)
+    except (ValueError, TypeError, RuntimeError) as error:
+        parser.error(str(error))
+    return args
+
+
+if __name__ == "__main__":
+    main()

@@ -63,4 +63,5 @@ def answers(model: nn.Module, x: Tensor, classes: int = 3) -> Tensor:
 
 
 def relative_change(new: Tensor, old: Tensor) -> float:
+    new, old = new.detach(), old.detach()
     return float((new - old).norm() / old.norm())

@@ -52,12 +52,14 @@ class Variation:
         scale: range of the size, 1 fills the image.
         shift: at most this share of the image, in each direction.
         noise: range of the pixel noise's standard deviation; pixels go from 0 to 1.
+        inverted: share of images with light ink on dark paper.
     """
 
     rotation: float = 20.0
     scale: tuple[float, float] = (0.6, 1.0)
     shift: float = 0.1
     noise: tuple[float, float] = (0.02, 0.12)
+    inverted: float = 0.5
 
 
 def render_glyphs(
@@ -176,7 +178,7 @@ def _photograph(drawings: Tensor, variation: Variation, generator: Generator) ->
         align_corners=False,
     )
     ink = F.avg_pool2d(warped, _OVERSAMPLING)
-    paper_colour, ink_colour = _random_colours(len(drawings), generator)
+    paper_colour, ink_colour = _random_colours(len(drawings), variation.inverted, generator)
     images = torch.lerp(paper_colour, ink_colour, ink)
     deviation = _uniform((len(drawings), 1, 1, 1), variation.noise, generator)
     images += deviation * torch.randn(images.shape, generator=generator)
@@ -194,11 +196,13 @@ def _random_affines(count: int, variation: Variation, generator: Generator) -> T
     return torch.cat([linear, linear @ offset], 2)
 
 
-def _random_colours(count: int, generator: Generator) -> tuple[Tensor, Tensor]:
+def _random_colours(
+    count: int, share_inverted: float, generator: Generator
+) -> tuple[Tensor, Tensor]:
     """Colours of paper and ink, (count, 3, 1, 1) each: one dark, one light, either way round."""
     dark = _uniform((count, 3, 1, 1), _DARK, generator)
     light = _uniform((count, 3, 1, 1), _LIGHT, generator)
-    inverted = torch.rand((count, 1, 1, 1), generator=generator) < 0.5
+    inverted = torch.rand((count, 1, 1, 1), generator=generator) < share_inverted
     return torch.where(inverted, dark, light), torch.where(inverted, light, dark)
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import mean, stdev
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from avl_pegp.evaluation.records import Record
 
 COLUMNS = {
     "average_accuracy": "accuracy",
-    "average_incremental_accuracy": "average over time",
     "forgetting": "forgetting",
     "task_aware_average_accuracy": "task-aware accuracy",
     "task_aware_forgetting": "task-aware forgetting",
@@ -38,26 +38,22 @@ def spread(values: Sequence[float]) -> str:
 
 
 def rows_of(records: Sequence[Record]) -> list[list[str]]:
-    """One row for each PET and method: names, then the numbers of ``COLUMNS``, then seeds."""
+    """One row for each PET and method: names, then the numbers of ``COLUMNS``."""
     return [
-        [
-            pet,
-            method,
-            *(spread([getattr(r, name) for r in group]) for name in COLUMNS),
-            str(len(group)),
-        ]
+        [pet, method, *(spread([getattr(r, name) for r in group]) for name in COLUMNS)]
         for (_, _, pet, method), group in grouped(records).items()
     ]
 
 
 def console_table(records: Sequence[Record]) -> Table:
     """The rows of one benchmark and head as a table for the terminal."""
-    first = records[0]
-    table = Table(title=f"{first.setting} · {first.benchmark} · {first.head} head · %")
-    for title in ("PET", "method"):
-        table.add_column(title)
-    for title in (*COLUMNS.values(), "seeds"):
-        table.add_column(title, justify="right")
+    first, seeds = records[0], len({r.seed for r in records})
+    title = f"{first.benchmark} · {first.head} head · {seeds} seed{'s' * (seeds > 1)} · %"
+    table = Table(title=title, box=SIMPLE_HEAD)
+    for name in ("PET", "method"):
+        table.add_column(name, no_wrap=True)
+    for name in COLUMNS.values():
+        table.add_column(name, justify="right")
     for row in rows_of(records):
         table.add_row(*row)
     return table
@@ -65,6 +61,6 @@ def console_table(records: Sequence[Record]) -> Table:
 
 def markdown_table(records: Sequence[Record]) -> str:
     """The same rows in Markdown."""
-    titles = ["PET", "method", *COLUMNS.values(), "seeds"]
-    lines = [titles, ["---", "---", *["---:"] * (len(titles) - 2)], *rows_of(records)]
+    titles = ["PET", "method", *COLUMNS.values()]
+    lines = [titles, ["---", "---", *["---:"] * len(COLUMNS)], *rows_of(records)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)

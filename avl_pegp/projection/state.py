@@ -44,6 +44,12 @@ def restore(pegp: PEGP, state: dict[str, Any]) -> None:
         raise ValueError(
             f"state['format'] must be {_FORMAT}: give what state_dict() returned, by this version"
         )
+    strange = sorted(state["sites"].keys() - pegp._sites.keys())
+    if strange:
+        raise ValueError(
+            f"the state has bases for {', '.join(strange)}, which this model does not train; it "
+            f"trains {', '.join(pegp._sites)}"
+        )
     if state["backbone"] != fingerprint(pegp.model):
         raise ValueError(
             "the state belongs to another model: the frozen weights differ from those it was made "
@@ -52,11 +58,6 @@ def restore(pegp: PEGP, state: dict[str, Any]) -> None:
     moments = [Moment(m["matrix"], m["feature_eps"]) for m in state["moments"]]
     memories = {}
     for name, entry in state["sites"].items():
-        if name not in pegp._sites:
-            raise ValueError(
-                f"the state has bases for {name}, which this model does not train; it trains "
-                f"{', '.join(pegp._sites)}"
-            )
         entry = dict(entry)
         memory = memory_from_state({**entry, "moment": moments[entry.pop("moment")]})
         weight = pegp._sites[name].read(pegp._tensors())

@@ -1,4 +1,4 @@
-"""Invariants of every PET on every family: attached it starts as promised, detached it was never there."""
+"""Invariants of every PET on every family: from attaching to detaching without a trace."""
 
 from __future__ import annotations
 

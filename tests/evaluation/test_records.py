@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import io
+import json
+import os
+
+import pytest
+from rich.console import Console
+
+from avl_pegp.evaluation import (
+    Record,
+    accuracy_over_time,
+    console_table,
+    markdown_table,
+    prepare_folder,
+    write_records,
+)
+
+
+def record(seed=0, last=0.5, method="pegp"):
+    matrix = [[0.9, None], [last, 0.7]]
+    return Record.of(
+        accuracy_matrix=matrix,
+        task_aware_accuracy_matrix=matrix,
+        setting="class_incremental",
+        benchmark="split_digits",
+        backbone="tiny",
+        pet="lora",
+        method=method,
+        head="lda",
+        seed=seed,
+        trainable_parameters=3,
+        train_seconds=1.0,
+        ranks={"a": (1, 2)},
+        drift={"a": None},
+        config={"energy": 0.97},
+    )
+
+
+def test_a_record_is_read_back_with_all_its_fields(tmp_path):
+    write_records([record(), record(seed=1)], tmp_path / "results.json")
+    first, second = json.loads((tmp_path / "results.json").read_text())
+    assert first["average_accuracy"] == pytest.approx(0.6)
+    assert first["forgetting"] == pytest.approx(0.4)
+    assert first["accuracy_matrix"] == [[0.9, None], [0.5, 0.7]]
+    assert first["versions"].keys() >= {"python", "torch", "avalanche-lib", "timm"}
+    assert second["seed"] == 1
+    assert os.listdir(tmp_path) == ["results.json"]
+
+
+def test_a_value_that_json_cannot_hold_leaves_the_old_file(tmp_path):
+    path = tmp_path / "results.json"
+    write_records([record()], path)
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_records([record(last=float("nan"))], path)
+    assert len(json.loads(path.read_text())) == 1
+    assert os.listdir(tmp_path) == ["results.json"]
+
+
+def test_tables_show_mean_and_spread_over_seeds():
+    records = [record(0, 0.5), record(1, 0.7), record(0, 0.3, "plain")]
+    assert "| lora | pegp | 65.0 ± 7.1 |" in markdown_table(records)
+    assert "| lora | plain | 50.0 |" in markdown_table(records)
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(console_table(records))
+    text = console.export_text()
+    assert "65.0 ± 7.1" in text
+    assert "…" not in text  # it fits a terminal of 80 columns
+
+
+def test_an_empty_folder_is_accepted_and_a_new_one_made(tmp_path):
+    assert prepare_folder(tmp_path) == tmp_path
+    assert prepare_folder(tmp_path / "a" / "b").is_dir()
+    assert list((tmp_path / "a" / "b").iterdir()) == []
+
+
+def test_a_folder_with_files_is_refused(tmp_path):
+    (tmp_path / "results.json").touch()
+    with pytest.raises(ValueError, match="it holds other files"):
+        prepare_folder(tmp_path)
+
+
+def test_a_place_that_cannot_be_written_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(ValueError, match="can't be written"):
+            prepare_folder(place)
+
+
+def test_the_figure_has_a_panel_a_method_and_a_line_an_experience():
+    matrix = [[0.9, None], [0.5, 0.7]]
+    figure = accuracy_over_time({"plain": [matrix], "PEGP": [matrix, matrix]}, "title")
+    first, second = figure.axes
+    assert first.get_title() == "plain: 60 % at the end"
+    lines = [line.get_ydata().tolist() for line in second.lines]
+    assert pytest.approx([90, 50]) in lines
+    assert pytest.approx([90, 60]) in lines  # the mean over what was seen
+
+
+def test_a_figure_of_nothing_is_refused():
+    for panels in ({}, {"plain": []}):
+        with pytest.raises(ValueError, match="panels is empty"):
+            accuracy_over_time(panels, "title")

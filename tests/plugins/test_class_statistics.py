@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from avalanche.training.plugins import SupervisedPlugin
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.neighbors import NearestCentroid
+from streams import naive, stream
+
+from avl_pegp.backbones.heads import ClassStatistics
+from avl_pegp.plugins import ClassStatisticsPlugin
+
+
+def blobs(seed=0, n=60):
+    g = torch.Generator().manual_seed(seed)
+    y = torch.arange(n) % 3
+    mix = torch.randn(4, 4, generator=g, dtype=torch.float64)
+    centres = torch.randn(3, 4, generator=g, dtype=torch.float64)
+    return centres[y] + torch.randn(n, 4, generator=g, dtype=torch.float64) @ mix, y
+
+
+def test_lda_decides_as_scikit_learns():
+    x, y = blobs()
+    ours = ClassStatistics(3, 4, "lda", shrinkage=0.0)
+    ours.update(x, y)
+    theirs = LinearDiscriminantAnalysis(solver="lsqr", priors=[1 / 3] * 3).fit(x.numpy(), y.numpy())
+    new, _ = blobs(seed=1)
+    gaps = theirs.decision_function(new.numpy())
+    gaps -= gaps.mean(1, keepdims=True)
+    # scikit-learn divides the scatter by n, we by n − classes: the same up to one factor.
+    mine = ours.logits(new)
+    mine = (mine - mine.mean(1, keepdim=True)).numpy() * 60 / 57
+    np.testing.assert_allclose(mine, gaps, atol=1e-9)
+
+
+def test_ncm_decides_as_scikit_learns():
+    x, y = blobs()
+    ours = ClassStatistics(3, 4, "ncm")
+    ours.update(x, y)
+    theirs = NearestCentroid().fit(x.numpy(), y.numpy())
+    new, _ = blobs(seed=1)
+    assert (ours.logits(new).argmax(1).numpy() == theirs.predict(new.numpy())).all()
+
+
+def test_statistics_in_parts_equal_those_in_one():
+    x, y = blobs()
+    whole, parts = ClassStatistics(3, 4), ClassStatistics(3, 4)
+    whole.update(x, y)
+    for piece in torch.arange(60).split(7):  # classes recur in every part and are merged
+        parts.update(x[piece], y[piece])
+    torch.testing.assert_close(parts.means, whole.means)
+    torch.testing.assert_close(parts.scatter, whole.scatter)
+    torch.testing.assert_close(parts.counts, whole.counts)
+
+
+def test_classes_never_seen_are_never_chosen():
+    statistics = ClassStatistics(5, 4)
+    statistics.update(*blobs())
+    assert (statistics.logits(torch.zeros(1, 4))[:, 3:] == float("-inf")).all()
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_features_that_are_no_numbers_are_refused_and_nothing_changes(bad):
+    statistics = ClassStatistics(3, 4)
+    statistics.update(*blobs())
+    means = statistics.means.clone()
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        statistics.update(torch.full((1, 4), bad), torch.tensor([0]))
+    assert torch.equal(statistics.means, means)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"rule": "knn"}, "rule='knn'.*ncm, lda"), ({"shrinkage": 2}, "shrink")],
+)
+def test_wrong_arguments_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        ClassStatistics(3, 4, **options)
+
+
+class Evaluated(SupervisedPlugin):
+    """What a metric would see."""
+
+    def after_eval_iteration(self, strategy, **kwargs):
+        self.logits = strategy.mb_output
+
+
+@pytest.mark.parametrize("rule", ["lda", "ncm"])
+def test_in_a_stream_old_statistics_are_kept_and_evaluation_uses_them(rule):
+    evaluated = Evaluated()
+    head = ClassStatisticsPlugin(rule, progress=False)
+    parts = naive(plugins=[head, evaluated], eval_mb_size=100)
+    benchmark = stream(per_class=3)
+    parts.strategy.train(benchmark.train_stream[0], eval_streams=[])
+    kept = copy.deepcopy(head.statistics)
+    parts.strategy.train(benchmark.train_stream[1], eval_streams=[])
+    assert torch.equal(head.statistics.means[:2], kept.means[:2])
+    assert head.statistics.counts.tolist() == [3, 3, 3, 3, 0, 0]
+
+    parts.strategy.eval(benchmark.test_stream[:2])
+    x = torch.stack([item[0] for item in benchmark.test_stream[1].dataset])
+    features = parts.model.forward_head(parts.model.forward_features(x), pre_logits=True)
+    torch.testing.assert_close(evaluated.logits, head.statistics.logits(features))
+    assert not parts.model.head._forward_pre_hooks
+
+
+def test_a_classifier_that_is_not_linear_is_refused():
+    parts = naive(plugins=[ClassStatisticsPlugin(classifier="blocks.0", progress=False)])
+    with pytest.raises(TypeError, match="classifier='blocks.0' is Block"):
+        parts.strategy.train(stream().train_stream[0], eval_streams=[])

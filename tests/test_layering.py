@@ -1,0 +1,76 @@
+"""Arrows between the layers point one way, and light imports stay light."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import avl_pegp
+
+PACKAGE = Path(avl_pegp.__file__).parent
+MAY_IMPORT = {  # layer: other layers of the package that it may know
+    "pet": set(),
+    "projection": set(),
+    "backbones": {"pet"},
+    "benchmarks": set(),
+    "plugins": {"pet", "projection", "backbones"},
+    "evaluation": {"pet", "projection", "backbones", "plugins"},
+}
+HEAVY = {"avalanche", "timm", "torchvision", "matplotlib", "PIL", "sklearn", "rich"}
+
+
+def imported_layers(source: str) -> set[str]:
+    """The layers of the package that a file imports, at its top or inside functions."""
+    names = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+        elif isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+    parts = [name.split(".") for name in names]
+    return {part[1] for part in parts if part[0] == "avl_pegp" and len(part) > 1}
+
+
+def modules_after(statement: str) -> set[str]:
+    """The top-level modules that a fresh interpreter has loaded after a statement."""
+    code = f"import sys; {statement}; print(' '.join({{m.split('.')[0] for m in sys.modules}}))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(out.stdout.split())
+
+
+@pytest.mark.parametrize("layer", MAY_IMPORT)
+def test_a_layer_knows_only_layers_below_it(layer):
+    for path in (PACKAGE / layer).rglob("*.py"):
+        beyond = imported_layers(path.read_text()) - MAY_IMPORT[layer] - {layer}
+        assert not beyond, f"{path.relative_to(PACKAGE)} imports {beyond}"
+
+
+def test_every_layer_has_a_rule():
+    folders = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert folders == set(MAY_IMPORT)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["import avl_pegp", "import avl_pegp.projection", "from avl_pegp import PEGP, LoRA, attach"],
+)
+def test_the_core_needs_torch_alone(statement):
+    loaded = modules_after(statement)
+    assert not loaded & HEAVY
+    assert "avl_pegp" in loaded
+
+
+def test_these_tests_can_fail():
+    assert imported_layers("def f():\n    from avl_pegp.plugins import PEGPPlugin") == {"plugins"}
+    assert "matplotlib" in modules_after("import matplotlib")
+
+
+def test_every_public_name_can_be_had_and_unknown_ones_list_them():
+    for name in avl_pegp.__all__:
+        assert getattr(avl_pegp, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'Lora'; it has Adapter, LoRA"):
+        avl_pegp.Lora  # noqa: B018

@@ -30,7 +30,9 @@ def read_weights(path: Path, sha256: str) -> dict[str, Tensor]:
             a different file).
 
     Example:
-        >>> read_weights(Path("weights.safetensors"), "9f86d081884c7d65...")  # doctest: +SKIP
+        >>> from avl_pegp.backbones.tiny_vit import WEIGHTS_FILE, WEIGHTS_SHA256
+        >>> read_weights(WEIGHTS_FILE, WEIGHTS_SHA256)["cls_token"].shape
+        torch.Size([1, 1, 128])
     """
     remedy = "reinstall avl_pegp, or restore this file from the release or repository it came with."
     try:

@@ -141,6 +141,7 @@ def attach(model: nn.Module, *pets: PETConfig) -> Attachment:
 
     Example:
         >>> import timm
+        >>> from avl_pegp import LoRA, Prefix, attach
         >>> model = timm.create_model("test_vit", num_classes=10)
         >>> with attach(model, LoRA(rank=2), Prefix(length=4)):
         ...     sum(p.requires_grad for p in model.blocks.parameters())

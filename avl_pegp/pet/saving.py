@@ -37,7 +37,14 @@ def save_pet(model: nn.Module, folder: str | os.PathLike[str]) -> None:
         OSError: the folder can't be written.
 
     Example:
-        >>> save_pet(model, "runs/lora")  # doctest: +SKIP
+        >>> import tempfile, timm
+        >>> from avl_pegp import LoRA, attach, save_pet
+        >>> model = timm.create_model("test_vit", num_classes=10)
+        >>> handle = attach(model, LoRA(rank=2))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_pet(model, folder)
+        ...     sorted(os.listdir(folder))
+        ['pet.json', 'pet.safetensors']
     """
     from safetensors.torch import save
 
@@ -77,7 +84,15 @@ def load_pet(model: nn.Module, folder: str | os.PathLike[str]) -> None:
             over, or of another shape. The model is then as it was.
 
     Example:
-        >>> load_pet(model, "runs/lora")  # doctest: +SKIP
+        >>> import tempfile, timm
+        >>> from avl_pegp import LoRA, attach, load_pet, save_pet
+        >>> model, other = (timm.create_model("test_vit", num_classes=10) for _ in range(2))
+        >>> handle = attach(model, LoRA(rank=2))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_pet(model, folder)
+        ...     load_pet(other, folder)
+        >>> bool((other.head.weight == model.head.weight).all())
+        True
     """
     folder = Path(folder)
     pets = _read_pets(folder / _CONFIG)

@@ -36,6 +36,7 @@ def pet_parameters(model: nn.Module, head_lr: float | None = None) -> list[dict[
 
     Example:
         >>> import timm, torch
+        >>> from avl_pegp import LoRA, attach, pet_parameters
         >>> model = timm.create_model("test_vit", num_classes=10)
         >>> handle = attach(model, LoRA(rank=2))
         >>> optimizer = torch.optim.AdamW(pet_parameters(model, head_lr=1e-2), lr=1e-3)

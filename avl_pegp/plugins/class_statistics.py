@@ -29,7 +29,8 @@ class ClassStatisticsPlugin(SupervisedPlugin[SupervisedTemplate]):
         progress: show a bar while statistics are gathered.
 
     Example:
-        >>> plugins = [PEGPPlugin(), ClassStatisticsPlugin("lda")]   # doctest: +SKIP
+        >>> ClassStatisticsPlugin("ncm").rule  # Naive(..., plugins=[PEGPPlugin(), this])
+        'ncm'
     """
 
     def __init__(

@@ -56,8 +56,9 @@ class MaskedCrossEntropy(SupervisedPlugin[SupervisedTemplate]):
         ValueError: in training, a target outside the experience's classes.
 
     Example:
-        >>> strategy = Naive(model=model, optimizer=optimizer,          # doctest: +SKIP
-        ...                  criterion=MaskedCrossEntropy())
+        >>> criterion = MaskedCrossEntropy()  # Naive(..., criterion=criterion)
+        >>> criterion(torch.zeros(1, 2), torch.tensor([0])).item()
+        0.6931471824645996
     """
 
     def __init__(self, classifier: str | None = None) -> None:

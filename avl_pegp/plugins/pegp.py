@@ -45,11 +45,16 @@ class PEGPPlugin(SupervisedPlugin[SupervisedTemplate]):
             be protected; NaN or infinite features after an experience.
 
     Example:
-        >>> plugin = PEGPPlugin(energy=0.97)                                     # doctest: +SKIP
-        >>> strategy = Naive(model=model, optimizer=optimizer, plugins=[plugin])  # doctest: +SKIP
-        >>> strategy.train(benchmark.train_stream)                               # doctest: +SKIP
-        >>> plugin.ranks()["blocks.0.attn.qkv.A"]                                # doctest: +SKIP
-        (41, 128)
+        >>> import torch
+        >>> from avalanche.training.supervised import Naive
+        >>> from avl_pegp import LoRA, PEGPPlugin, attach, create_vit, pet_parameters
+        >>> model = create_vit("tiny_vit_32.latin", num_classes=10, pretrained=True)
+        >>> handle = attach(model, LoRA(rank=4))
+        >>> optimizer = torch.optim.AdamW(pet_parameters(model), lr=1e-3)
+        >>> plugin = PEGPPlugin(energy=0.97)
+        >>> strategy = Naive(model=model, optimizer=optimizer, plugins=[plugin])
+        >>> plugin.ranks()  # nothing is protected before the first experience
+        {}
     """
 
     def __init__(
@@ -118,7 +123,7 @@ class PEGPPlugin(SupervisedPlugin[SupervisedTemplate]):
             samples=self.samples,
             batch_size=strategy.eval_mb_size,
             num_workers=kwargs.get("num_workers", 0),
-            seed=self.pegp.experience,
+            seed=self.pegp.past.experiences,
         )
         batches = tqdm(loader, desc="PEGP: gathering", leave=False, disable=not self.progress)
 

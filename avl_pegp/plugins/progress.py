@@ -17,7 +17,8 @@ class ProgressPlugin(SupervisedPlugin[SupervisedTemplate]):
         experiences: how many the run has.
 
     Example:
-        >>> plugins = [ProgressPlugin("PEGP, seed 0", experiences=10)]   # doctest: +SKIP
+        >>> bar = ProgressPlugin("PEGP, seed 0", experiences=10)  # Naive(..., plugins=[bar])
+        >>> bar.close()
     """
 
     def __init__(self, title: str, experiences: int) -> None:

@@ -6,24 +6,14 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Any, Literal, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from avl_pegp.projection.bases import require_energy
-from avl_pegp.projection.classifier import ClassifierRows, find_classifier
+from avl_pegp.projection.coverage import Coverage, cover
 from avl_pegp.projection.memory import SiteMemory, extended
 from avl_pegp.projection.moments import Moment
 from avl_pegp.projection.observing import Observer, inference_state
-from avl_pegp.projection.sites import (
-    Site,
-    find_sites,
-    linear_site,
-    matching,
-    require_full_precision,
-    require_still,
-    running_norms,
-    uncovered_tensors,
-)
-from avl_pegp.projection.state import restore, state_of
+from avl_pegp.projection.state import Past, past_from_state, state_from_past
 
 Energy = float | Callable[[int], float]
 Projection = Literal["step", "gradient", "none"]
@@ -57,17 +47,21 @@ class PEGP:
             protected.
 
     Example:
-        >>> pegp = PEGP(model, energy=0.97)                           # doctest: +SKIP
-        >>> for loader, classes in experiences:                       # doctest: +SKIP
-        ...     pegp.begin(classes)
-        ...     for x, y in loader:
+        >>> model = nn.Sequential(nn.Linear(4, 2))
+        >>> optimizer = torch.optim.AdamW(model.parameters())
+        >>> pegp = PEGP(model, energy=1.0)
+        >>> for x in (torch.eye(4)[:2], torch.eye(4)[2:]):
+        ...     pegp.begin()
+        ...     for _ in range(3):
         ...         optimizer.zero_grad()
-        ...         loss(model(x), y).backward()
+        ...         model(x).square().sum().backward()
         ...         pegp.project_gradients()
         ...         optimizer.step()
         ...         pegp.project_step()
-        ...     pegp.gather(loader)
+        ...     pegp.gather([x])
         ...     pegp.extend()
+        >>> pegp.ranks()  # of four inputs and a bias
+        {'0': (4, 5)}
     """
 
     def __init__(
@@ -90,23 +84,16 @@ class PEGP:
         self.energy, self.project = energy, project
         self.classifier, self.exclude = classifier, tuple(exclude)
         self.freeze_uncovered = freeze_uncovered
-        self.experience = 0
-        self.memories: dict[str, SiteMemory] = {}
-        self.rows = ClassifierRows()
-        self.frozen: dict[str, Tensor] = {}
+        self.past = Past()
         self._gathered: dict[str, Moment] = {}
-        self._sites: dict[str, Site] = {}
-        self._head: Site | None = None
-        self._trained: dict[str, nn.Parameter] = {}
-        self._norms: dict[str, nn.Module] = {}
-
-    # ------------------------------------------------------------------ one experience
+        self._coverage = Coverage()
+        self._begun = False
 
     @torch.no_grad()
     def begin(self, classes: Collection[int] | None = None) -> None:
         """Call before training on an experience.
 
-        Changes made to protected tensors since ``extend`` by anyone are projected too.
+        Changes that anyone made to protected tensors since ``extend`` are projected too.
 
         Args:
             classes: the classes to be taught; ``None``: any may occur, so that from the second
@@ -116,47 +103,59 @@ class PEGP:
             ValueError: nothing to protect, a trainable tensor that no condition covers, a
                 half-precision one, batch norm in train mode, a class without a classifier row.
         """
-        require_full_precision(self.model)
         self._look_over()
-        self._norms = running_norms(self.model)
-        require_still(self._norms)
-        if self._head is not None:
-            rows = self._head.read(self._tensors())[0]
-            self._head.write(self.rows.begin(rows, classes)[None], self._tensors())
+        self._coverage.require_still()
+        head, tensors = self._coverage.head, self._coverage.tensors()
+        if head is not None:
+            rows = self.past.rows.begin(head.read(tensors)[0], classes)
+            if self.project != "none":
+                head.write(rows[None], tensors)
+        self._begun = True
         self.project_step()
 
     @torch.no_grad()
     def project_gradients(self) -> None:
-        """Call between ``backward()`` (and clipping) and ``optimizer.step()``."""
-        require_still(self._norms)
+        """Call between ``backward()`` (and clipping) and ``optimizer.step()``.
+
+        Raises:
+            RuntimeError: ``begin`` was not called.
+            ValueError: batch norm in train mode.
+        """
+        self._require_begun()
+        self._coverage.require_still()
         if self.project == "none":
             return
-        for name in self.frozen:
-            self._trained[name].grad = None
-        gradients = {n: p.grad for n, p in self._trained.items() if p.grad is not None}
-        for name, memory in self.memories.items():
-            site = self._sites[name]
+        for name in self.past.frozen:
+            self._coverage.trained[name].grad = None
+        gradients, head = self._coverage.gradients(), self._coverage.head
+        for name, memory in self.past.memories.items():
+            site = self._coverage.sites[name]
             if site.tensors <= gradients.keys():
                 site.write(memory.project(site.read(gradients)), gradients)
-        head = self._head
         if head is not None and head.tensors <= gradients.keys():
-            head.write(self.rows.restrict(head.read(gradients)[0])[None], gradients)
+            head.write(self.past.rows.restrict(head.read(gradients)[0])[None], gradients)
 
     @torch.no_grad()
     def project_step(self) -> None:
-        """Call after ``optimizer.step()``: the weights keep only what moved in free directions."""
+        """Call after ``optimizer.step()``: weights keep only what moved in free directions.
+
+        The classifier's rows are held to their rule in ``"gradient"`` mode as well.
+
+        Raises:
+            RuntimeError: ``begin`` was not called.
+        """
+        self._require_begun()
         if self.project == "none":
             return
-        tensors = self._tensors()
-        if self._head is not None:
-            rows = self.rows.kept(self._head.read(tensors)[0])
-            self._head.write(rows[None], tensors)
+        tensors, head = self._coverage.tensors(), self._coverage.head
+        if head is not None:
+            head.write(self.past.rows.kept(head.read(tensors)[0])[None], tensors)
         if self.project == "gradient":
             return
-        for name, reference in self.frozen.items():
+        for name, reference in self.past.frozen.items():
             tensors[name].copy_(reference)
-        for name, memory in self.memories.items():
-            site = self._sites[name]
+        for name, memory in self.past.memories.items():
+            site = self._coverage.sites[name]
             site.write(memory.kept(site.read(tensors)), tensors)
 
     def gather(self, loader: Iterable[Any], forward: Callable[[Any], object] | None = None) -> None:
@@ -171,9 +170,9 @@ class PEGP:
                 that the forward pass never calls. Model, bases and statistics are then as they were.
         """
         self._look_over()
-        observed = {name: (site.module, site.groups) for name, site in self._sites.items()}
-        if self._head is not None:
-            observed[_CLASSIFIER] = (self._head.module, 1)
+        observed = {name: (s.module, s.groups) for name, s in self._coverage.sites.items()}
+        if self._coverage.head is not None:
+            observed[_CLASSIFIER] = (self._coverage.head.module, 1)
         observer = Observer(observed, self._gathered)
         with inference_state(self.model), observer.watching():
             for batch in loader:
@@ -199,29 +198,27 @@ class PEGP:
         """
         if not self._gathered:
             raise RuntimeError("extend() without statistics: call gather(loader) first")
-        energy = self.energy(self.experience) if callable(self.energy) else self.energy
+        past, tensors = self.past, self._coverage.tensors()
+        energy = self.energy(past.experiences) if callable(self.energy) else self.energy
         energy = require_energy(energy)
-        tensors = self._tensors()
         totals: dict[tuple[int, int], Moment] = {}
         memories: dict[str, SiteMemory] = {}
-        for name, site in self._sites.items():
-            memory, new = self.memories.get(name), self._gathered[name]
+        for name, site in self._coverage.sites.items():
+            memory, new = past.memories.get(name), self._gathered[name]
             key = (id(memory and memory.moment), id(new))
             if key not in totals:  # sites that always saw the same tensor go on sharing one moment
                 totals[key] = new if memory is None else memory.moment + new
             memories[name] = extended(memory, site.read(tensors), new, totals[key], energy)
-        if self._head is not None:
-            rows = self._head.read(tensors)[0]
-            self.rows = self.rows.extended(rows, self._gathered[_CLASSIFIER], energy)
-        self.frozen = {name: tensors[name].clone() for name in self._uncovered}
-        self.memories, self._gathered = memories, {}
-        self.experience += 1
-
-    # ------------------------------------------------------------------ what can be asked
+        rows, head = past.rows, self._coverage.head
+        if head is not None:
+            rows = rows.extended(head.read(tensors)[0], self._gathered[_CLASSIFIER], energy)
+        frozen = {name: tensors[name].clone() for name in self._coverage.uncovered}
+        self.past = Past(past.experiences + 1, memories, rows, frozen)
+        self._gathered, self._begun = {}, False
 
     def ranks(self) -> dict[str, tuple[int, int]]:
-        """For each site: protected directions, and all there are. Empty before the first ``extend``."""
-        return {name: (m.rank, m.dimension) for name, m in self.memories.items()}
+        """For each site: protected directions, and all there are. Empty before ``extend``."""
+        return {name: (m.rank, m.dimension) for name, m in self.past.memories.items()}
 
     @torch.no_grad()
     def drift(self) -> dict[str, float]:
@@ -230,16 +227,16 @@ class PEGP:
         Each experience counts since it was learned. Exact where the site's input is unchanged, a
         diagnostic deeper in the model; NaN where the map gave zero. No old data is needed.
         """
-        tensors = self._tensors()
-        return {n: m.drift(self._sites[n].read(tensors)) for n, m in self.memories.items()}
+        sites, tensors = self._coverage.sites, self._coverage.tensors()
+        return {n: m.drift(sites[n].read(tensors)) for n, m in self.past.memories.items()}
 
     def state_dict(self) -> dict[str, Any]:
         """Everything learned about the past, as tensors, numbers, lists and dicts.
 
-        ``torch.load(..., weights_only=True)`` reads it back. Statistics gathered but not yet extended
-        are left out.
+        ``torch.load(..., weights_only=True)`` reads it back. Statistics gathered but not yet
+        extended are left out.
         """
-        return state_of(self)
+        return state_from_past(self.past, self.model)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where ``state_dict`` left off. Load the model's weights first.
@@ -248,39 +245,23 @@ class PEGP:
             ValueError: the state is not of this model. Nothing is then taken over.
         """
         self._look_over()
-        restore(self, state)
-
-    # ------------------------------------------------------------------ inner workings
+        self.past = past_from_state(
+            state, self.model, self._coverage, check_weights=self.project == "step"
+        )
 
     def _look_over(self) -> None:
-        """Look the model over, as it may have grown or frozen something since."""
-        trained = {n: p for n, p in self.model.named_parameters() if p.requires_grad}
-        layer = find_classifier(self.model, self.classifier)
-        head = None if layer is None else linear_site(self.model, layer)
-        ignored = matching(trained, self.exclude) | (head.tensors if head else set())
-        sites = find_sites(self.model, ignored)
-        if not sites:
-            raise ValueError(
-                f"{type(self.model).__name__} has no trainable PET or linear layer to protect: "
-                "attach(model, LoRA(...)) first, or make a layer trainable"
-            )
-        uncovered = uncovered_tensors(self.model, sites.values(), ignored)
-        if uncovered and not self.freeze_uncovered:
-            raise ValueError(
-                f"no condition covers the trainable {', '.join(uncovered)}: freeze it "
-                "(requires_grad_(False)), leave it unprotected by exclude=(name,), or train it in "
-                "the first experience only by freeze_uncovered=True"
-            )
-        gone = self.memories.keys() - sites.keys()
+        coverage = cover(self.model, self.classifier, self.exclude, self.freeze_uncovered)
+        gone = self.past.memories.keys() - coverage.sites.keys()
         if gone:
             raise ValueError(
                 f"the bases are for {', '.join(sorted(gone))}, which the model no longer trains: use "
                 "a fresh PEGP after changing what is trainable"
             )
-        self._sites, self._head, self._uncovered, self._trained = sites, head, uncovered, trained
+        self._coverage = coverage
 
-    def _tensors(self) -> dict[str, Tensor]:
-        return {name: p.detach() for name, p in self._trained.items()}
+    def _require_begun(self) -> None:
+        if not self._begun:
+            raise RuntimeError("call begin() before training on an experience, also after extend()")
 
     def _forward(self, batch: Any) -> None:
         x = batch[0] if isinstance(batch, list | tuple) else batch

@@ -9,9 +9,8 @@ must be.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import cast
 
 import torch
@@ -106,58 +105,3 @@ def _site(path: str, module: nn.Module, names: dict[int, str]) -> Site:
     bias_name = names[id(bias)] if bias is not None and bias.requires_grad else None
     transposed = getattr(module, "contracted_dim", -1) == -2
     return Site(path, module, names[id(module.weight)], bias_name, transposed)
-
-
-def uncovered_tensors(
-    model: nn.Module, sites: Iterable[Site], ignored: Collection[str]
-) -> list[str]:
-    """The trainable tensors that neither a site covers nor a name in ``ignored`` excuses."""
-    covered = set(ignored).union(*(site.tensors for site in sites))
-    return [n for n, p in model.named_parameters() if p.requires_grad and n not in covered]
-
-
-def matching(names: Iterable[str], patterns: Iterable[str]) -> set[str]:
-    """The names that a shell-style pattern fits.
-
-    Raises:
-        ValueError: a pattern that fits no name.
-    """
-    names, found = list(names), set()
-    for pattern in patterns:
-        hits = {name for name in names if fnmatchcase(name, pattern)}
-        if not hits:
-            raise ValueError(
-                f"exclude has {pattern!r}, which fits no trainable tensor: must fit one of "
-                f"{', '.join(names[:8])}{', …' if len(names) > 8 else ''}"
-            )
-        found |= hits
-    return found
-
-
-def require_full_precision(model: nn.Module) -> None:
-    """Raise ValueError for a tensor trained in half precision: rounding alone moves old outputs."""
-    for name, p in model.named_parameters():
-        if p.requires_grad and p.dtype in (torch.float16, torch.bfloat16):
-            raise ValueError(
-                f"{name} is trained in {p.dtype}: projected steps need float32 or float64; keep "
-                "trainable tensors in float32 and use autocast for speed"
-            )
-
-
-def running_norms(model: nn.Module) -> dict[str, nn.Module]:
-    """The batch norms that keep running statistics, state that training mode would change."""
-    return {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats
-    }
-
-
-def require_still(norms: dict[str, nn.Module]) -> None:
-    """Raise ValueError for a batch norm in train mode."""
-    for name, module in norms.items():
-        if module.training:
-            raise ValueError(
-                f"{name} ({type(module).__name__}) is in train mode: its running statistics change "
-                "with every batch, and with them old outputs; hold it in eval mode"
-            )

@@ -45,8 +45,8 @@ class TestCoverage:
     def test_sites_that_see_the_same_tensor_share_one_moment_for_good(self):
         model, pegp, optimizer, old = protected(LoRA(2, targets=("fc1",)), Adapter(2))
         for _ in range(2):
-            down = pegp.memories["blocks.0.mlp.down"].moment
-            assert pegp.memories["blocks.0.mlp.base.fc1.A"].moment is down
+            down = pegp.past.memories["blocks.0.mlp.down"].moment
+            assert pegp.past.memories["blocks.0.mlp.base.fc1.A"].moment is down
             pegp.begin({2, 3})
             tune(model, optimizer, pegp, images(2, seed=2), torch.tensor([2, 3]), steps=2)
             pegp.gather([images(2, seed=2)])
@@ -109,7 +109,7 @@ class TestOtherHands:
         model, pegp, _, old = protected(LoRA(16), Prefix(30))
         before = model.forward_features(old)
         with torch.no_grad():
-            for p in pegp._trained.values():
+            for p in pegp._coverage.trained.values():
                 p.add_(torch.randn_like(p))
         assert relative_change(model.forward_features(old), before) > 1e-2
         pegp.begin({2, 3})
@@ -201,6 +201,12 @@ class TestBadInput:
         with pytest.raises(ValueError, match=r"energy=2\.0"):
             pegp.extend()
         assert pegp.ranks() == ranks
+
+    def test_training_without_begin_is_refused_also_after_extend(self):
+        model, pegp, _, _ = protected()
+        for call in (pegp.project_gradients, pegp.project_step):
+            with pytest.raises(RuntimeError, match="call begin"):
+                call()
 
     def test_unknown_projections_are_refused(self):
         with pytest.raises(ValueError, match="project='both': must be one of step, gradient, none"):

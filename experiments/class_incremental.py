@@ -4,7 +4,7 @@
 
 Trains a PET and a linear head on one experience after another, other classes masked, and evaluates
 after each on all seen so far. The control rows (frozen, plain, first_session) run along. DIR then
-holds results.json, figures and TensorBoard logs: tensorboard --logdir DIR/tensorboard
+holds results.json, table.md, figures and TensorBoard logs: tensorboard --logdir DIR/tensorboard
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from typing import Any, NamedTuple
 import torch
 from avalanche.evaluation.metrics import loss_metrics
 from avalanche.logging import TensorboardLogger
-from avalanche.training.plugins import EvaluationPlugin
+from avalanche.training.plugins import EvaluationPlugin, LRSchedulerPlugin
 from avalanche.training.supervised import Naive
 from rich.console import Console
+from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from avl_pegp import Adapter, LoRA, PEGPPlugin, Prefix, Prompt, attach, create_vit, pet_parameters
 from avl_pegp.benchmarks import create_benchmark
@@ -28,6 +29,7 @@ from avl_pegp.evaluation import (
     Record,
     accuracy_over_time,
     console_table,
+    markdown_table,
     prepare_folder,
     write_records,
 )
@@ -47,12 +49,11 @@ class Tuning(NamedTuple):
     lr: float
 
 
-PETS = {
-    "lora": Tuning(LoRA(rank=8), 1e-3),
+PETS = {  # settings found with seed 0 on split_glyphs; the README reports other seeds
+    "lora": Tuning(LoRA(rank=8, targets=("qkv", "proj", "fc1", "fc2")), 2e-3),
     "adapter": Tuning(Adapter(bottleneck=16), 1e-3),
-    "prefix": Tuning(Prefix(length=10), 1e-2),
-    "prompt": Tuning(Prompt(length=10), 1e-2),
-    "none": Tuning(None, 0.0),
+    "prefix": Tuning(Prefix(length=4), 2e-2),
+    "prompt": Tuning(Prompt(length=4), 3e-2),
 }
 
 
@@ -65,8 +66,9 @@ def main() -> None:
             write_records(records, args.out / "results.json")
     for pet in args.pet:
         draw(records, pet, args.out)
+    (args.out / "table.md").write_text(markdown_table(records) + "\n")
     Console().print(console_table(records))
-    Console().print(f"Records, figures and TensorBoard logs are in {args.out}")
+    Console().print(f"Records, table, figures and TensorBoard logs are in {args.out}")
 
 
 def run(args: argparse.Namespace, pet: str, method: str, seed: int) -> Record:
@@ -74,46 +76,36 @@ def run(args: argparse.Namespace, pet: str, method: str, seed: int) -> Record:
     torch.manual_seed(seed)
     order = torch.randperm(CLASSES[args.benchmark]).tolist()
     benchmark = create_benchmark(args.benchmark, class_order=order)
-    experiences = len(benchmark.train_stream)
-
     model = create_vit(args.backbone, num_classes=len(order), pretrained=True)
-    if method == "frozen":
-        train_classifier_only(model)
-    else:
-        attach(model, PETS[pet].config)
+    optimizer = prepare(model, pet, method, args.lr)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    rate = args.lr or PETS[pet].lr
-    groups = model.parameters() if method == "frozen" else pet_parameters(model, HEAD_LR)
-    optimizer = torch.optim.Adam(groups, lr=HEAD_LR if method == "frozen" else rate)
 
     # Without projection the plugin only measures; first_session and frozen have nothing to measure.
     pegp = PEGPPlugin(args.energy, project="step" if method == "pegp" else "none")
-    progress = ProgressPlugin(f"{pet:>7} {method:<13} seed {seed}", experiences)
-    accuracy = AccuracyMatrices(experiences)
-    logs = args.out / "tensorboard" / f"{pet}-{method}-seed{seed}"
+    progress = ProgressPlugin(f"{pet:>7} {method:<13} seed {seed}", len(benchmark.train_stream))
+    accuracy = AccuracyMatrices(len(benchmark.train_stream))
+    logger = TensorboardLogger(str(args.out / "tensorboard" / f"{pet}-{method}-seed{seed}"))
     strategy = Naive(
         model=model,
         optimizer=optimizer,
         criterion=MaskedCrossEntropy(),
         train_mb_size=BATCH_SIZE,
-        train_epochs=args.epochs,
         eval_mb_size=256,
         plugins=[
             progress,
+            LRSchedulerPlugin(CosineAnnealingLR(optimizer, args.epochs)),  # anew in each experience
             *([pegp] if method in ("plain", "pegp") else []),
             *([] if args.head == "linear" else [ClassStatisticsPlugin(args.head)]),
         ],
-        evaluator=EvaluationPlugin(
-            accuracy, loss_metrics(epoch=True), loggers=[TensorboardLogger(str(logs))]
-        ),
+        evaluator=EvaluationPlugin(accuracy, loss_metrics(epoch=True), loggers=[logger]),
     )
 
     seconds = 0.0
     for i, experience in enumerate(benchmark.train_stream):
         if method == "first_session" and i == 1:
             train_classifier_only(model)
-        if args.head != "linear" and not any_pet_trains(method, i):
-            strategy.train_epochs = 0  # class statistics alone are learned
+        only_statistics = args.head != "linear" and not tunes(method, i)
+        strategy.train_epochs = 0 if only_statistics else args.epochs
         started = time.perf_counter()
         strategy.train(experience, eval_streams=[])
         seconds += time.perf_counter() - started
@@ -135,19 +127,31 @@ def run(args: argparse.Namespace, pet: str, method: str, seed: int) -> Record:
         ranks=pegp.ranks(),
         drift=pegp.drift(),
         config={
+            "pet": repr(PETS[pet].config) if pet in PETS else None,
             "energy": args.energy,
             "epochs": args.epochs,
-            "lr": rate,
-            "head_lr": HEAD_LR,
             "batch_size": BATCH_SIZE,
+            "optimizer": "Adam",
+            "lr": optimizer.param_groups[0]["lr"],
+            "head_lr": HEAD_LR,
             "class_order": order,
-            "pet": repr(PETS[pet].config),
         },
     )
 
 
-def any_pet_trains(method: str, experience: int) -> bool:
-    """Whether anything below the classifier is tuned in this experience."""
+def prepare(
+    model: torch.nn.Module, pet: str, method: str, lr: float | None
+) -> torch.optim.Optimizer:
+    """Attach what is to be tuned, and make the optimizer for it."""
+    if method == "frozen":
+        train_classifier_only(model)
+        return torch.optim.Adam(model.get_classifier().parameters(), lr=HEAD_LR)
+    attach(model, PETS[pet].config)
+    return torch.optim.Adam(pet_parameters(model, HEAD_LR), lr=lr or PETS[pet].lr)
+
+
+def tunes(method: str, experience: int) -> bool:
+    """Whether a method trains anything below the classifier in this experience."""
     return method in ("plain", "pegp") or (method == "first_session" and experience == 0)
 
 
@@ -175,7 +179,7 @@ def parse_arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--benchmark", choices=CLASSES, default="split_glyphs")
-    parser.add_argument("--pet", choices=[*PETS][:-1], nargs="+", default=["lora"])
+    parser.add_argument("--pet", choices=PETS, nargs="+", default=["lora"])
     parser.add_argument("--methods", choices=METHODS, nargs="+", default=["pegp"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--head", choices=("lda", "ncm", "linear"), default="lda")
@@ -184,7 +188,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--backbone", default="tiny_vit_32.latin", help="or a timm ViT with its tag"
     )
-    parser.add_argument("--energy", type=float, default=0.97, help="share to protect, in (0, 1]")
+    parser.add_argument("--energy", type=float, default=0.99, help="share to protect, in (0, 1]")
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--lr", type=float, help="of the PET; each PET has its own default")
     args = parser.parse_args()

@@ -9,6 +9,7 @@ import platform
 import tempfile
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,7 @@ class Record:
         *,
         accuracy_matrix: AccuracyMatrix,
         task_aware_accuracy_matrix: AccuracyMatrix,
+        drift: dict[str, float],
         **rest: Any,
     ) -> Record:
         """A record with its summary numbers and versions filled in.
@@ -76,6 +78,7 @@ class Record:
             task_aware_accuracy_matrix=task_aware_accuracy_matrix,
             task_aware_average_accuracy=average_accuracy(task_aware_accuracy_matrix),
             task_aware_forgetting=forgetting(task_aware_accuracy_matrix),
+            drift={name: None if isnan(value) else value for name, value in drift.items()},
             versions=versions(),
             **rest,
         )

@@ -32,7 +32,7 @@ def record(seed=0, last=0.5, method="pegp"):
         trainable_parameters=3,
         train_seconds=1.0,
         ranks={"a": (1, 2)},
-        drift={"a": None},
+        drift={"a": float("nan")},
         config={"energy": 0.97},
     )
 
@@ -45,6 +45,7 @@ def test_a_record_is_read_back_with_all_its_fields(tmp_path):
     assert first["accuracy_matrix"] == [[0.9, None], [0.5, 0.7]]
     assert first["versions"].keys() >= {"python", "torch", "avalanche-lib", "timm"}
     assert second["seed"] == 1
+    assert second["drift"] == {"a": None}  # JSON has no NaN
     assert os.listdir(tmp_path) == ["results.json"]
 
 

@@ -51,8 +51,8 @@ class Attachment(nn.Module):
     def detach(self) -> nn.Module:
         """Take the PETs off: the model is bit for bit what it was before ``attach``.
 
-        Modules, ``requires_grad`` and train or eval mode come back; the classifier keeps what it has
-        learned.
+        Modules, ``requires_grad`` and train or eval modes come back; the classifier keeps what it has
+        learned, and a model set to train or eval mode since stays in it.
 
         Returns:
             The model.
@@ -75,8 +75,11 @@ class Attachment(nn.Module):
         delattr(model, _NAME)
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name in self._trainable)
+        mode = model.training
         for name, module in model.named_modules():
             module.training = name in self._training
+        if model.training is not mode:
+            model.train(mode)
         return model
 
     @torch.no_grad()

@@ -37,14 +37,22 @@ class Observer:
         try:
             for name, (module, groups) in self._modules.items():
                 hook = partial(self._see, name, groups)
-                handles.append(module.register_forward_pre_hook(hook))
+                handles.append(module.register_forward_pre_hook(hook, with_kwargs=True))
             yield
         finally:
             for handle in handles:
                 handle.remove()
 
-    def _see(self, name: str, groups: int, module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        self._calls.setdefault(name, []).append(self._moment_of(name, inputs[0], groups))
+    def _see(
+        self,
+        name: str,
+        groups: int,
+        module: nn.Module,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> None:
+        (x,) = (*args, *kwargs.values())
+        self._calls.setdefault(name, []).append(self._moment_of(name, x, groups))
 
     def _moment_of(self, name: str, x: Tensor, groups: int) -> Moment:
         """The moment of one call, taken from the cache where another site saw the same tensor."""

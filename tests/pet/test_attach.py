@@ -79,6 +79,7 @@ def test_a_pet_attaches_trains_and_detaches_without_a_trace(name, pet):
         if pet in SILENT:
             assert torch.equal(model(x), y)
         model.train()(x).sum().backward()
+        model.eval()
         assert all(p.grad is not None for p in trainable_tensors(model).values())
         assert all(p.grad is None for p in model.parameters() if not p.requires_grad)
     assert_same_state(state(model), before)
@@ -140,6 +141,19 @@ def test_the_backbone_stays_in_eval_mode_while_the_model_trains():
     model.train()
     assert model.blocks[0].attn.attn_drop.training
     assert not torch.equal(model(x), model(x))
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_detaching_brings_back_mixed_modes_or_keeps_a_new_one(mode):
+    model = small_vit(drop_path_rate=0.5).train(mode)
+    model.blocks[0].train(not mode)
+    before = state(model)
+    attach(model, LoRA(2)).detach()
+    assert_same_state(state(model), before)
+    handle = attach(model, LoRA(2))
+    model.train(not mode)
+    handle.detach()
+    assert {module.training for module in model.modules()} == {not mode}
 
 
 def test_a_deep_copy_and_a_pickle_are_models_of_their_own():

@@ -51,7 +51,7 @@ class Twice(nn.Module):
         self.a, self.b, self.c = nn.Linear(3, 3), nn.Linear(3, 2), nn.Linear(3, 2)
 
     def forward(self, x):
-        return self.b(x) + self.c(x) + self.a(self.a(x))[..., :2]
+        return self.b(x) + self.c(input=x) + self.a(self.a(x))[..., :2]
 
 
 def observe(model, batches):

@@ -9,7 +9,7 @@ from torch import nn
 
 from avl_pegp.pet.config import PETConfig
 from avl_pegp.pet.lora import LoRALinear
-from avl_pegp.pet.trainable import classifier_of
+from avl_pegp.pet.trainable import classifier_of, trainable_tensors
 
 _NAME = "pet_attachment"
 
@@ -28,10 +28,15 @@ class Attachment(nn.Module):
         self._replaced: list[tuple[nn.Module, str, nn.Module, nn.Module]] = []
         self._trainable = {name for name, p in model.named_parameters() if p.requires_grad}
         self._training = {name for name, m in model.named_modules() if m.training}
+        self._tensors: tuple[str, ...] = ()
 
     def _replace(self, parent: nn.Module, name: str, new: nn.Module) -> None:
         self._replaced.append((parent, name, parent.get_submodule(name), new))
         setattr(parent, name, new)
+
+    def tensors(self) -> dict[str, nn.Parameter]:
+        """The tensors of the PETs and of the classifier by name, also where frozen since."""
+        return {name: self._model[0].get_parameter(name) for name in self._tensors}
 
     def train(self, mode: bool = True) -> Attachment:
         """Keep what is frozen in eval mode: its dropout off, its batch statistics still.
@@ -178,6 +183,7 @@ def attach(model: nn.Module, *pets: PETConfig) -> Attachment:
         attachment.detach()
         raise
     classifier_of(model).requires_grad_(True)
+    attachment._tensors = tuple(trainable_tensors(model))
     model.train(model.training)
     return attachment
 

@@ -17,7 +17,6 @@ from avl_pegp.pet.config import PETConfig
 from avl_pegp.pet.lora import LoRA
 from avl_pegp.pet.prefix import Prefix
 from avl_pegp.pet.prompt import Prompt
-from avl_pegp.pet.trainable import trainable_tensors
 
 _KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Adapter, LoRA, Prefix, Prompt)}
 _CONFIG, _TENSORS = "pet.json", "pet.safetensors"
@@ -53,7 +52,7 @@ def save_pet(model: nn.Module, folder: str | os.PathLike[str]) -> None:
         raise ValueError(f"{type(model).__name__} has no PETs to save: attach them first")
     pets: list[Any] = list(attachment.pets)
     pets = [{"kind": type(pet).__name__, **dataclasses.asdict(pet)} for pet in pets]
-    tensors = {n: p.detach().contiguous() for n, p in trainable_tensors(model).items()}
+    tensors = {n: p.detach().contiguous() for n, p in attachment.tensors().items()}
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -104,7 +103,7 @@ def load_pet(model: nn.Module, folder: str | os.PathLike[str]) -> None:
         )
     attachment = attached or attach(model, *pets)
     try:
-        _copy_exactly(tensors, trainable_tensors(model), folder)
+        _copy_exactly(tensors, attachment.tensors(), folder)
     except ValueError:
         if attached is None:
             attachment.detach()

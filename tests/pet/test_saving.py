@@ -38,6 +38,14 @@ def test_only_pets_and_classifier_are_saved_in_two_files(tmp_path):
     assert load_file(tmp_path / "pet.safetensors").keys() == trainable(model).keys()
 
 
+def test_what_was_frozen_since_is_saved_too(tmp_path):
+    model, other = tuned(LoRA(2)), small_vit()
+    model.requires_grad_(False)
+    save_pet(model, tmp_path)
+    load_pet(other, tmp_path)
+    assert torch.equal(other(images(1, seed=0)), model(images(1, seed=0)))
+
+
 def test_loading_into_the_same_pets_replaces_their_weights(tmp_path):
     model, other = tuned(LoRA(2)), tuned(LoRA(2))
     save_pet(model, tmp_path)

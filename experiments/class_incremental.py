@@ -202,9 +202,9 @@ def parse_arguments() -> argparse.Namespace:
         parser.error(f"--lr {args.lr}: must be above 0")
     try:
         PEGPPlugin(args.energy)
-        create_vit(args.backbone, num_classes=1, pretrained=True)
+        create_vit(args.backbone, num_classes=1, pretrained=True)(torch.zeros(1, 3, 32, 32))
         prepare_folder(args.out)
-    except (ValueError, TypeError, RuntimeError) as error:
+    except (ValueError, TypeError, RuntimeError, AssertionError, OSError) as error:
         parser.error(str(error))
     return args
 

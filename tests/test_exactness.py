@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 
 import pytest
 import torch
 from models import OPTIMIZERS, PETS, answers, images, relative_change, small_vit, tune
 
-from avl_pegp.pet import LoRA, attach, pet_parameters, trainable_tensors
+from avl_pegp.pet import Adapter, LoRA, Prefix, Prompt, attach, pet_parameters, trainable_tensors
 from avl_pegp.projection import PEGP
 
 MIXTURES = [
@@ -18,10 +19,32 @@ MIXTURES = [
 ]
 
 
-def two_experiences(names, optimizer, project="step", dtype=torch.float64, qk_norm=False):
-    """Changes over 50 steps on a second experience: old outputs, new outputs, PET weights."""
-    model = small_vit(dtype, qk_norm=qk_norm)
-    attach(model, *(PETS[name] for name in names))
+OTHER_FORMS = {
+    "adapter beside attention, LayerScale": (
+        [Adapter(4, parallel_to="attention", scale=2.0)],
+        {"init_values": 0.5},
+    ),
+    "scaled lora, no class token": (
+        [LoRA(3, alpha=9)],
+        {"class_token": False, "global_pool": "avg"},
+    ),
+    "prefix and prompt, no qkv bias, registers": (
+        [Prefix(24), Prompt(24)],
+        {"qkv_bias": False, "reg_tokens": 1},
+    ),
+}
+
+
+def two_experiences(pets, optimizer, project="step", dtype=torch.float64, forget=None, **options):
+    """Changes over 50 steps on a second experience: old outputs, new outputs, PET weights.
+
+    ``forget`` names a site whose basis is emptied in between.
+    """
+    model = small_vit(dtype, **options)
+    attach(model, *pets)
+    for name, p in trainable_tensors(model).items():
+        if "tokens" in name:  # of a size that attention reacts to
+            torch.nn.init.normal_(p)
     optimizer = OPTIMIZERS[optimizer](pet_parameters(model))  # its state is kept, as in Avalanche
     pegp = PEGP(model, energy=1.0, project=project)
     old, new = images(2, seed=1, dtype=dtype), images(8, seed=2, dtype=dtype)
@@ -30,6 +53,10 @@ def two_experiences(names, optimizer, project="step", dtype=torch.float64, qk_no
     tune(model, optimizer, pegp, old, torch.tensor([0, 1]), steps=10)
     pegp.gather([old])
     pegp.extend()
+    if forget is not None:
+        memory = pegp.past.memories[forget]
+        empty = tuple(basis[:, :0] for basis in memory.bases)
+        pegp.past.memories[forget] = replace(memory, bases=empty)
     old_answers, new_answers = answers(model, old), answers(model, new)
     old_features = model.forward_features(old).detach()
     weights = pet_weights(model)
@@ -51,36 +78,61 @@ def pet_weights(model):
     return torch.cat([p.detach().flatten() for name, p in tensors if "head" not in name])
 
 
-@pytest.mark.parametrize("qk_norm", [False, True], ids=["plain_qk", "qk_norm"])
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("names", MIXTURES, ids="+".join)
-def test_old_outputs_stay_and_new_ones_move(names, optimizer, qk_norm):
-    old, new, moved = two_experiences(names, optimizer, qk_norm=qk_norm)
+def assert_kept_and_moving(pets, old, new, moved):
     assert old <= 1e-9
-    if {"lora", "adapter"} & set(names):
+    if any(isinstance(pet, LoRA | Adapter) for pet in pets):
         assert new > 1e-5
     else:  # the mass on learned tokens is much the same for all inputs: little of it is free
         assert moved > 1e-9
 
 
-@pytest.mark.parametrize("names", [(name,) for name in PETS], ids="+".join)
-def test_projecting_gradients_alone_drifts_under_adamw(names):
-    old, *_ = two_experiences(names, "adamw_decay", project="gradient")
+@pytest.mark.parametrize("qk_norm", [False, True], ids=["plain_qk", "qk_norm"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("names", MIXTURES, ids="+".join)
+def test_old_outputs_stay_and_new_ones_move(names, optimizer, qk_norm):
+    pets = [PETS[name] for name in names]
+    assert_kept_and_moving(pets, *two_experiences(pets, optimizer, qk_norm=qk_norm))
+
+
+@pytest.mark.parametrize("form", OTHER_FORMS)
+def test_other_forms_of_pets_and_models_are_exact_too(form):
+    pets, options = OTHER_FORMS[form]
+    assert_kept_and_moving(pets, *two_experiences(pets, "adamw_decay", **options))
+
+
+@pytest.mark.parametrize("name", PETS)
+def test_projecting_gradients_alone_drifts_under_adamw(name):
+    old, *_ = two_experiences([PETS[name]], "adamw_decay", project="gradient")
     assert old > 1e-3
 
 
 @pytest.mark.parametrize("names", MIXTURES, ids="+".join)
 def test_old_outputs_nearly_stay_in_float32(names):
-    old, *_ = two_experiences(names, "adamw_decay", dtype=torch.float32)
+    pets = [PETS[name] for name in names]
+    old, *_ = two_experiences(pets, "adamw_decay", dtype=torch.float32)
     assert old <= 1e-4
 
 
-def test_plain_sgd_is_exact_with_projected_gradients_alone():
-    OPTIMIZERS["sgd"] = lambda p: torch.optim.SGD(p, lr=0.05)
-    try:
-        old, new, _ = two_experiences(("lora",), "sgd", project="gradient")
-    finally:
-        del OPTIMIZERS["sgd"]
+SITES = {
+    "lora": [f"{layer}.{side}" for layer in ("attn.qkv", "mlp.fc2") for side in "AB"],
+    "adapter": ["mlp.down", "mlp.up"],
+    "prefix": ["attn.tokens.prefix.keys", "attn.tokens.prefix.values"],
+    "prompt": ["attn.tokens.prompt", "attn.tokens.prompt.mass"],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "site"), [(name, site) for name, sites in SITES.items() for site in sites]
+)
+def test_every_condition_is_needed(name, site):
+    """Forgetting the basis of one side of one tensor in one block already disturbs old outputs."""
+    old, *_ = two_experiences([PETS[name]], "adamw_decay", forget=f"blocks.1.{site}")
+    assert old > 1e-6
+
+
+def test_plain_sgd_is_exact_with_projected_gradients_alone(monkeypatch):
+    monkeypatch.setitem(OPTIMIZERS, "sgd", lambda p: torch.optim.SGD(p, lr=0.05))
+    old, new, _ = two_experiences([PETS["lora"]], "sgd", project="gradient")
     assert old <= 1e-9
     assert new > 1e-3
 

@@ -20,7 +20,9 @@ MAY_IMPORT = {  # layer: other layers of the package that it may know
     "plugins": {"pet", "projection", "backbones"},
     "evaluation": {"pet", "projection", "backbones", "plugins"},
 }
-HEAVY = {"avalanche", "timm", "torchvision", "matplotlib", "PIL", "sklearn", "rich"}
+HEAVY = set(
+    "avalanche timm torchvision matplotlib PIL sklearn rich safetensors tensorboard peft".split()
+)
 
 
 def imported_layers(source: str) -> set[str]:

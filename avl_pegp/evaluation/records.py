@@ -28,6 +28,7 @@ class Record:
     """One run: what was run, how it went, and with which versions.
 
     Accuracies are shares (0..1); see ``avl_pegp.evaluation.metrics`` for the definitions.
+    ``train_seconds`` counts all of training, passes that gather statistics included.
     """
 
     setting: str

@@ -159,6 +159,12 @@ def attach(model: nn.Module, *pets: PETConfig) -> Attachment:
         raise ValueError(
             "attach(model) without a PET: give at least one, as attach(model, LoRA(4))"
         )
+    strange = [pet for pet in pets if isinstance(pet, type) or not hasattr(pet, "install")]
+    if strange:
+        raise TypeError(
+            f"attach got {strange[0]!r}: give configurations such as LoRA(rank=4), not names or "
+            "classes"
+        )
     if attachment_of(model) is not None:
         raise RuntimeError(
             "this model already has PETs: detach() them first, or give all to one attach call"

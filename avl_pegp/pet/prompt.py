@@ -154,16 +154,18 @@ class TokensEnter(nn.Module):
         self.base = base
         self.prompt = tokens
 
-    def forward(self, x: Tensor, attn_mask: Tensor | None = None, **kwargs: Any) -> Tensor:
-        if attn_mask is not None:
+    def forward(
+        self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False
+    ) -> Tensor:
+        if attn_mask is not None or is_causal:
             raise ValueError(
-                "attn_mask is given, but does not cover the tokens that Prompt(deep=False) adds: "
-                "use Prompt(deep=True)"
+                "attn_mask or is_causal is given, but does not cover the tokens that "
+                "Prompt(deep=False) adds: use Prompt(deep=True)"
             )
         x = torch.cat([x, self.prompt.weight.expand(len(x), -1, -1)], dim=1)
         if is_observed(self.prompt):
             self.prompt(x)
-        y: Tensor = self.base(x, **kwargs)
+        y: Tensor = self.base(x)
         return y
 
 

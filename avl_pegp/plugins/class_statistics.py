@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from avalanche.models.utils import avalanche_forward
@@ -13,6 +14,7 @@ from tqdm.auto import tqdm
 
 from avl_pegp.backbones.heads import ClassStatistics, Rule
 from avl_pegp.plugins.experience import statistics_loader
+from avl_pegp.projection.classifier import find_classifier
 from avl_pegp.projection.observing import inference_state
 
 
@@ -45,6 +47,10 @@ class ClassStatisticsPlugin(SupervisedPlugin[SupervisedTemplate]):
         self._features: Tensor | None = None
         self._hook: RemovableHandle | None = None
 
+    def before_training_exp(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
+        """Refuse a model without a linear classifier before any time is spent."""
+        self._layer(strategy.model)
+
     def after_training_exp(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
         """Store the statistics of this experience's classes."""
         loader = statistics_loader(
@@ -53,8 +59,9 @@ class ClassStatisticsPlugin(SupervisedPlugin[SupervisedTemplate]):
             num_workers=kwargs.get("num_workers", 0),
         )
         layer = self._layer(strategy.model)
-        if self.statistics is None:
-            self.statistics = ClassStatistics(layer.out_features, layer.in_features, self.rule)
+        statistics = copy.deepcopy(self.statistics)
+        if statistics is None:
+            statistics = ClassStatistics(layer.out_features, layer.in_features, self.rule)
         bar = tqdm(loader, desc="class statistics", leave=False, disable=not self.progress)
         hook = layer.register_forward_pre_hook(self._see)
         try:
@@ -62,9 +69,10 @@ class ClassStatisticsPlugin(SupervisedPlugin[SupervisedTemplate]):
                 for batch in bar:
                     x, y, *rest = (element.to(strategy.device) for element in batch)
                     avalanche_forward(strategy.model, x, rest[-1] if rest else None)
-                    self.statistics.update(self._taken(), y)
+                    statistics.update(self._taken(), y)
         finally:
             hook.remove()
+        self.statistics = statistics
 
     def before_eval(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
         """Watch the classifier's input while evaluating."""
@@ -83,12 +91,13 @@ class ClassStatisticsPlugin(SupervisedPlugin[SupervisedTemplate]):
             self._hook.remove()
             self._hook = None
 
-    def _layer(self, model: Any) -> nn.Linear:
-        layer = model.get_submodule(self.classifier) if self.classifier else model.get_classifier()
-        if not isinstance(layer, nn.Linear):
-            raise TypeError(
-                f"classifier={self.classifier!r} is {type(layer).__name__}: must be an nn.Linear, "
-                "whose input and rows say what to gather"
+    def _layer(self, model: nn.Module) -> nn.Linear:
+        """The linear layer of the classifier: the trainable one, else the only one."""
+        layer = find_classifier(model, self.classifier, may_be_frozen=True)
+        if layer is None:
+            raise ValueError(
+                f"{type(model).__name__} has no classifier to take features from: name the path of "
+                "its linear layer by classifier="
             )
         return layer
 

@@ -68,7 +68,6 @@ class MaskedCrossEntropy(SupervisedPlugin[SupervisedTemplate]):
         self._evaluating = False
         self._rows = ClassifierRows()
         self._site: Site | None = None
-        self._tensors: dict[str, Tensor] = {}
 
     def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
         """``(B, C)`` and ``(B,)`` → the mean loss."""
@@ -81,16 +80,16 @@ class MaskedCrossEntropy(SupervisedPlugin[SupervisedTemplate]):
         """Note the experience's classes and what the other rows are."""
         self._classes = classes_of(strategy.experience)
         layer = find_classifier(strategy.model, self.classifier)
-        self._site = None if layer is None else linear_site(strategy.model, layer)
-        self._tensors = {n: p.detach() for n, p in strategy.model.named_parameters()}
+        self._site = None if layer is None else linear_site(strategy.model, layer, ignored=())
         if self._site is not None:
-            self._rows.begin(self._site.read(self._tensors)[0], self._classes)
+            rows = self._site.read(self._site.tensors_of(strategy.model))[0]
+            self._rows.begin(rows, self._classes)
 
     def after_update(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
         """Put other classes' rows back."""
         if self._site is not None:
-            rows = self._rows.kept(self._site.read(self._tensors)[0])
-            self._site.write(rows[None], self._tensors)
+            tensors = self._site.tensors_of(strategy.model)
+            self._site.write(self._rows.kept(self._site.read(tensors)[0])[None], tensors)
 
     def before_eval(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
         """Evaluate over all classes."""

@@ -64,13 +64,14 @@ class PEGPPlugin(SupervisedPlugin[SupervisedTemplate]):
         samples: int | None = None,
         classifier: str | None = None,
         *,
-        exclude: Collection[str] = (),
+        exclude: str | Collection[str] = (),
         freeze_uncovered: bool = False,
         progress: bool = True,
     ) -> None:
         super().__init__()
-        if samples is not None and (isinstance(samples, bool) or samples < 1):
-            raise ValueError(f"samples={samples!r}: must be at least 1, or None for all")
+        whole = isinstance(samples, int) and not isinstance(samples, bool)
+        if samples is not None and not (whole and samples >= 1):
+            raise ValueError(f"samples={samples!r}: must be a whole number from 1, or None for all")
         # The model is known when training starts; what can be refused now is refused now.
         self.pegp = PEGP(
             nn.Identity(),
@@ -85,7 +86,10 @@ class PEGPPlugin(SupervisedPlugin[SupervisedTemplate]):
         self._loaded: dict[str, Any] | None = None
 
     def ranks(self) -> dict[str, tuple[int, int]]:
-        """For each site: protected directions, and all there are. Empty before the first experience."""
+        """For each site: protected directions, and all there are.
+
+        Empty before the first experience, and from ``load_state_dict`` until training starts.
+        """
         return self.pegp.ranks()
 
     def drift(self) -> dict[str, float]:

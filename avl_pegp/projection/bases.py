@@ -69,6 +69,20 @@ def _orthonormal(basis: Tensor, new: Tensor) -> Tensor:
     return torch.cat([basis, new], dim=1)
 
 
+class Cast:
+    """A tensor kept in full precision, and its copy of the dtype and device last asked for."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
+        self._copy = tensor
+
+    def like(self, other: Tensor) -> Tensor:
+        """The tensor in the dtype and on the device of ``other``; not to be changed in place."""
+        if self._copy.dtype != other.dtype or self._copy.device != other.device:
+            self._copy = self.tensor.to(other)
+        return self._copy
+
+
 class Projector:
     """P = I − U Uᵀ for each group, applied from the right to ``(G, out, d)``.
 
@@ -81,16 +95,13 @@ class Projector:
         self._remaining = max(basis.shape[1] for basis in bases) > d // 2
         kept = [_complement(basis) for basis in bases] if self._remaining else list(bases)
         width = max(basis.shape[1] for basis in kept)
-        self._columns = torch.stack(
-            [torch.nn.functional.pad(basis, (0, width - basis.shape[1])) for basis in kept]
-        )
-        self._cast = self._columns
+        columns = [torch.nn.functional.pad(basis, (0, width - basis.shape[1])) for basis in kept]
+        self._columns = Cast(torch.stack(columns))
 
     def __call__(self, delta: Tensor) -> Tensor:
         """``(G, out, d)`` without its part along the protected directions, same shape."""
-        if self._cast.dtype != delta.dtype or self._cast.device != delta.device:
-            self._cast = self._columns.to(delta)
-        along: Tensor = (delta @ self._cast) @ self._cast.mT
+        columns = self._columns.like(delta)
+        along: Tensor = (delta @ columns) @ columns.mT
         return along if self._remaining else delta - along
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from avl_pegp.projection.classifier import find_classifier
-from avl_pegp.projection.sites import Site, find_sites, linear_site
+from avl_pegp.projection.sites import Site, find_sites, linear_site, require_untied
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Coverage:
         sites: those under a condition, by site.
         head: the classifier, under the row rule; ``None`` where there is none.
         uncovered: names under no condition, to be held after the first experience.
-        norms: batch norms that keep running statistics.
+        norms: norms that keep running statistics.
     """
 
     trained: dict[str, nn.Parameter] = field(default_factory=dict)
@@ -40,7 +40,7 @@ class Coverage:
         return {name: p.grad for name, p in self.trained.items() if p.grad is not None}
 
     def require_still(self) -> None:
-        """Raise ValueError for a batch norm in train mode."""
+        """Raise ValueError for a norm that would gather running statistics now."""
         for name, module in self.norms.items():
             if module.training:
                 raise ValueError(
@@ -71,9 +71,13 @@ def cover(
                 f"{name} is trained in {p.dtype}: projected steps need float32 or float64; keep "
                 "trainable tensors in float32 and use autocast for speed"
             )
+    excluded = _matching(trained, exclude)
+    require_untied(model, excluded)
     layer = find_classifier(model, classifier)
-    head = None if layer is None else linear_site(model, layer)
-    ignored = _matching(trained, exclude) | (head.tensors if head else set())
+    head = None if layer is None else linear_site(model, layer, excluded)
+    if head is not None and head.weight in excluded:
+        head = None
+    ignored = excluded | (head.tensors if head else set())
     sites = find_sites(model, ignored)
     if not sites:
         raise ValueError(
@@ -91,7 +95,7 @@ def cover(
     norms: dict[str, nn.Module] = {
         name: module
         for name, module in model.named_modules()
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats
+        if isinstance(module, nn.modules.batchnorm._NormBase) and module.track_running_stats
     }
     return Coverage(trained, sites, head, uncovered, norms)
 

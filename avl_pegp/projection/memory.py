@@ -8,13 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from avl_pegp.projection.bases import Projector, extend_basis
+from avl_pegp.projection.bases import Cast, Projector, extend_basis
 from avl_pegp.projection.moments import Moment
 
 
 @dataclass(frozen=True)
 class SiteMemory:
     """The past of a site whose weight, seen as ``(G, out, d)``, was last ``reference``.
+
+    It is kept on the CPU; projecting uses copies where the weight is.
 
     The meter needs no old data. With C the sum of all experiences' moments C_t, W_t the weight when
     experience t was gathered and R the reference, ``cross = Σ (R − W_t) C_t`` and
@@ -37,9 +39,11 @@ class SiteMemory:
     changed: float
     output_energy: float
     project: Projector = field(init=False, repr=False, compare=False)
+    _reference: Cast = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "project", Projector(self.bases))
+        object.__setattr__(self, "_reference", Cast(self.reference))
 
     @property
     def rank(self) -> int:
@@ -55,21 +59,23 @@ class SiteMemory:
         """Squared change of the map on old features, relative to its energy; NaN where that is 0."""
         if self.output_energy == 0:
             return float("nan")
-        step = weight.double() - self.reference.to(weight.device)
-        return self._changed_after(step) / self.output_energy
+        return self._changed_after(self._step(weight)) / self.output_energy
+
+    def _step(self, weight: Tensor) -> Tensor:
+        return weight.to("cpu", torch.float64) - self.reference
 
     def _changed_after(self, step: Tensor) -> float:
-        C = self.moment.of_width(step.shape[-1]).to(step.device)
-        return self.changed + _inner(step, 2 * self.cross.to(step.device) + step @ C)
+        C = self.moment.of_width(step.shape[-1])
+        return self.changed + _inner(step, 2 * self.cross + step @ C)
 
     def kept(self, weight: Tensor) -> Tensor:
         """``reference + P (weight − reference)``: the weight with no change on protected directions."""
-        reference = self.reference.to(weight)
+        reference = self._reference.like(weight)
         return reference + self.project(weight - reference)
 
     def leak(self, weight: Tensor) -> float:
         """‖(W − R) U‖ relative to ‖R‖: 0 where nothing moved along protected directions."""
-        step = weight.double() - self.reference.to(weight.device)
+        step = self._step(weight)
         along = step - self.project(step)
         return float(
             along.norm() / self.reference.norm().clamp_min(torch.finfo(torch.float32).tiny)
@@ -88,7 +94,7 @@ def extended(
         total: moment of all experiences, this one too.
         energy: share of the new features' energy to protect.
     """
-    W = weight.to(torch.float64, copy=True)  # float64 weights would stay the live ones
+    W = weight.to("cpu", torch.float64, copy=True)  # or it might stay the live one
     d = W.shape[-1]
     C = gathered.of_width(d)
     old_bases = [W.new_zeros(d, 0)] * len(C) if memory is None else memory.bases
@@ -122,4 +128,5 @@ def memory_to_state(memory: SiteMemory) -> dict[str, Any]:
 
 def memory_from_state(state: dict[str, Any]) -> SiteMemory:
     """The memory that ``memory_to_state`` described, with its moment beside it."""
-    return SiteMemory(**{**state, "bases": tuple(state["bases"])})
+    tensors = {name: state[name].cpu() for name in ("reference", "cross")}
+    return SiteMemory(**{**state, **tensors, "bases": tuple(U.cpu() for U in state["bases"])})

@@ -47,6 +47,11 @@ class Moment:
         matrix = self.matrix + other.matrix.to(self.matrix.device)
         return Moment(matrix, max(self.feature_eps, other.feature_eps))
 
+    def cpu(self) -> Moment:
+        """Itself where it is on the CPU, else a copy there: the past must outlive a move."""
+        on_cpu = self.matrix.device.type == "cpu"
+        return self if on_cpu else Moment(self.matrix.cpu(), self.feature_eps)
+
     def of_width(self, width: int) -> Tensor:
         """The part that a weight of this input width meets: ``d``, or ``d + 1`` with a bias."""
         return self.matrix[:, :width, :width]

@@ -13,11 +13,16 @@ from avl_pegp.projection.coverage import Coverage, cover
 from avl_pegp.projection.memory import SiteMemory, extended
 from avl_pegp.projection.moments import Moment
 from avl_pegp.projection.observing import Observer, inference_state
-from avl_pegp.projection.state import Past, past_from_state, state_from_past
+from avl_pegp.projection.state import (
+    Past,
+    fingerprint,
+    past_from_state,
+    require_same_model,
+    state_from_past,
+)
 
 Energy = float | Callable[[int], float]
 Projection = Literal["step", "gradient", "none"]
-_CLASSIFIER = "(classifier)"
 
 
 class PEGP:
@@ -71,7 +76,7 @@ class PEGP:
         energy: Energy = 0.97,
         project: Projection = "step",
         classifier: str | None = None,
-        exclude: Collection[str] = (),
+        exclude: str | Collection[str] = (),
         freeze_uncovered: bool = False,
     ) -> None:
         if not callable(energy):
@@ -82,7 +87,8 @@ class PEGP:
             )
         self.model = model
         self.energy, self.project = energy, project
-        self.classifier, self.exclude = classifier, tuple(exclude)
+        self.classifier = classifier
+        self.exclude = (exclude,) if isinstance(exclude, str) else tuple(exclude)
         self.freeze_uncovered = freeze_uncovered
         self.past = Past()
         self._gathered: dict[str, Moment] = {}
@@ -93,7 +99,8 @@ class PEGP:
     def begin(self, classes: Collection[int] | None = None) -> None:
         """Call before training on an experience.
 
-        Changes that anyone made to protected tensors since ``extend`` are projected too.
+        Changes that anyone made to protected tensors since ``extend`` are projected too (where
+        ``project="step"``). Frozen tensors must not have changed.
 
         Args:
             classes: the classes to be taught; ``None``: any may occur, so that from the second
@@ -101,8 +108,11 @@ class PEGP:
 
         Raises:
             ValueError: nothing to protect, a trainable tensor that no condition covers, a
-                half-precision one, batch norm in train mode, a class without a classifier row.
+                half-precision one, batch norm in train mode, a class without a classifier row,
+                ``energy`` of this experience outside (0, 1], or a model that is no longer the one
+                that earlier experiences were gathered with.
         """
+        self._energy_now()
         self._look_over()
         self._coverage.require_still()
         head, tensors = self._coverage.head, self._coverage.tensors()
@@ -125,7 +135,7 @@ class PEGP:
         self._coverage.require_still()
         if self.project == "none":
             return
-        for name in self.past.frozen:
+        for name in self.past.frozen.keys() & self._coverage.trained.keys():
             self._coverage.trained[name].grad = None
         gradients, head = self._coverage.gradients(), self._coverage.head
         for name, memory in self.past.memories.items():
@@ -152,14 +162,16 @@ class PEGP:
             head.write(self.past.rows.kept(head.read(tensors)[0])[None], tensors)
         if self.project == "gradient":
             return
-        for name, reference in self.past.frozen.items():
-            tensors[name].copy_(reference)
+        for name in self.past.frozen.keys() & tensors.keys():
+            tensors[name].copy_(self.past.frozen[name])
         for name, memory in self.past.memories.items():
             site = self._coverage.sites[name]
             site.write(memory.kept(site.read(tensors)), tensors)
 
     def gather(self, loader: Iterable[Any], forward: Callable[[Any], object] | None = None) -> None:
         """Add the features of an experience to the statistics, in eval mode and without gradients.
+
+        Changes that anyone made to protected tensors since the last step are projected first.
 
         Args:
             loader: batches; the model is called on a batch's first element (or on a tensor).
@@ -170,9 +182,11 @@ class PEGP:
                 that the forward pass never calls. Model, bases and statistics are then as they were.
         """
         self._look_over()
+        if self._begun:
+            self.project_step()
         observed = {name: (s.module, s.groups) for name, s in self._coverage.sites.items()}
         if self._coverage.head is not None:
-            observed[_CLASSIFIER] = (self._coverage.head.module, 1)
+            observed[self._coverage.head.name] = (self._coverage.head.module, 1)
         observer = Observer(observed, self._gathered)
         with inference_state(self.model), observer.watching():
             for batch in loader:
@@ -186,7 +200,8 @@ class PEGP:
                 f"the forward pass never called {', '.join(silent)}: such a layer's weight is read "
                 "from outside, so that its features can't be seen; freeze it"
             )
-        self._gathered = observer.moments
+        on_cpu = {id(moment): moment.cpu() for moment in observer.moments.values()}
+        self._gathered = {name: on_cpu[id(moment)] for name, moment in observer.moments.items()}
 
     @torch.no_grad()
     def extend(self) -> None:
@@ -198,9 +213,9 @@ class PEGP:
         """
         if not self._gathered:
             raise RuntimeError("extend() without statistics: call gather(loader) first")
-        past, tensors = self.past, self._coverage.tensors()
-        energy = self.energy(past.experiences) if callable(self.energy) else self.energy
-        energy = require_energy(energy)
+        if self._begun:
+            self.project_step()
+        past, tensors, energy = self.past, self._coverage.tensors(), self._energy_now()
         totals: dict[tuple[int, int], Moment] = {}
         memories: dict[str, SiteMemory] = {}
         for name, site in self._coverage.sites.items():
@@ -211,9 +226,12 @@ class PEGP:
             memories[name] = extended(memory, site.read(tensors), new, totals[key], energy)
         rows, head = past.rows, self._coverage.head
         if head is not None:
-            rows = rows.extended(head.read(tensors)[0], self._gathered[_CLASSIFIER], energy)
+            rows = rows.extended(head.read(tensors)[0], self._gathered[head.name], energy)
         frozen = {name: tensors[name].clone() for name in self._coverage.uncovered}
-        self.past = Past(past.experiences + 1, memories, rows, frozen)
+        trained = tuple(self._coverage.trained)
+        backbone = past.backbone or fingerprint(self.model, trained)
+        trained = past.trained or trained
+        self.past = Past(past.experiences + 1, memories, rows, frozen, trained, backbone)
         self._gathered, self._begun = {}, False
 
     def ranks(self) -> dict[str, tuple[int, int]]:
@@ -236,7 +254,7 @@ class PEGP:
         ``torch.load(..., weights_only=True)`` reads it back. Statistics gathered but not yet
         extended are left out.
         """
-        return state_from_past(self.past, self.model)
+        return state_from_past(self.past)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where ``state_dict`` left off. Load the model's weights first.
@@ -244,20 +262,19 @@ class PEGP:
         Raises:
             ValueError: the state is not of this model. Nothing is then taken over.
         """
-        self._look_over()
-        self.past = past_from_state(
-            state, self.model, self._coverage, check_weights=self.project == "step"
-        )
+        coverage = cover(self.model, self.classifier, self.exclude, self.freeze_uncovered)
+        check_weights = self.project == "step"
+        self.past = past_from_state(state, self.model, coverage, check_weights)
+        self._coverage = coverage
 
     def _look_over(self) -> None:
         coverage = cover(self.model, self.classifier, self.exclude, self.freeze_uncovered)
-        gone = self.past.memories.keys() - coverage.sites.keys()
-        if gone:
-            raise ValueError(
-                f"the bases are for {', '.join(sorted(gone))}, which the model no longer trains: use "
-                "a fresh PEGP after changing what is trainable"
-            )
+        require_same_model(self.past, self.model, coverage)
         self._coverage = coverage
+
+    def _energy_now(self) -> float:
+        energy = self.energy(self.past.experiences) if callable(self.energy) else self.energy
+        return require_energy(energy)
 
     def _require_begun(self) -> None:
         if not self._begun:

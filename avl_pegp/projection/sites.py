@@ -57,6 +57,10 @@ class Site:
         """The names of its one or two parameters."""
         return {self.weight} if self.bias is None else {self.weight, self.bias}
 
+    def tensors_of(self, model: nn.Module) -> dict[str, Tensor]:
+        """Its parameters in the model by name, to be read and written in place."""
+        return {name: model.get_parameter(name).detach() for name in self.tensors}
+
     @property
     def groups(self) -> int:
         """G, the maps that stand side by side in the weight."""
@@ -64,44 +68,49 @@ class Site:
         return len(weight) if weight.dim() == 3 else 1
 
 
-def linear_site(model: nn.Module, layer: nn.Linear) -> Site:
-    """The site of one linear layer of the model."""
+def linear_site(model: nn.Module, layer: nn.Linear, ignored: Collection[str]) -> Site:
+    """The site of one linear layer of the model; an ignored bias is left out."""
     paths = {id(module): path for path, module in model.named_modules()}
-    return _site(paths[id(layer)], layer, _names(model))
+    return _site(paths[id(layer)], layer, _names(model), ignored)
 
 
 def find_sites(model: nn.Module, ignored: Collection[str]) -> dict[str, Site]:
-    """The sites of every trainable tensor whose name is not among ``ignored``.
-
-    Raises:
-        ValueError: two modules share one weight, which no single condition covers.
-    """
+    """The sites of every trainable tensor whose name is not among ``ignored``."""
     names = _names(model)
     found = [
-        _site(path, module, names)
+        _site(path, module, names, ignored)
         for path, module in model.named_modules()
         if (isinstance(module, nn.Linear) or hasattr(module, "contracted_dim"))
         and module.weight.requires_grad
     ]
-    sites: dict[tuple[str, bool], Site] = {}
-    for site in found:
-        if site.weight in ignored:
-            continue
-        other = sites.setdefault((site.weight, site.transposed), site)
-        if other is not site:
+    return {site.name: site for site in found if site.weight not in ignored}
+
+
+def require_untied(model: nn.Module, ignored: Collection[str]) -> None:
+    """Raise ValueError for a trainable tensor that belongs to two modules.
+
+    A condition is about the features of one module; the other's would go unseen.
+    """
+    owners: dict[int, list[str]] = {}
+    for path, module in model.named_modules():
+        for name, p in module.named_parameters(prefix=path, recurse=False):
+            if p.requires_grad:
+                owners.setdefault(id(p), []).append(name)
+    for paths in owners.values():
+        if len(paths) > 1 and not set(paths) & set(ignored):
             raise ValueError(
-                f"{other.name} and {site.name} share the trainable weight {site.weight}: give each "
-                "its own, or freeze it"
+                f"{' and '.join(paths)} are one trainable tensor: give each module its own, or "
+                "freeze it"
             )
-    return {site.name: site for site in sites.values()}
 
 
 def _names(model: nn.Module) -> dict[int, str]:
     return {id(p): name for name, p in model.named_parameters()}
 
 
-def _site(path: str, module: nn.Module, names: dict[int, str]) -> Site:
+def _site(path: str, module: nn.Module, names: dict[int, str], ignored: Collection[str]) -> Site:
     bias = getattr(module, "bias", None)
     bias_name = names[id(bias)] if bias is not None and bias.requires_grad else None
     transposed = getattr(module, "contracted_dim", -1) == -2
-    return Site(path, module, names[id(module.weight)], bias_name, transposed)
+    weight = names[id(module.weight)]
+    return Site(path, module, weight, None if bias_name in ignored else bias_name, transposed)

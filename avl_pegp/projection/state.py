@@ -7,6 +7,7 @@ name only.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,23 +25,75 @@ _LEAK = 1e-4  # above what float32 weights lose by rounding, far below what anot
 
 @dataclass(frozen=True)
 class Past:
-    """Everything kept of earlier experiences: how many, each site's memory, the classifier's rows,
-    and the tensors that are held because no condition covers them."""
+    """Everything kept of earlier experiences.
+
+    Attributes:
+        experiences: how many there were.
+        memories: what is remembered at each site.
+        rows: the classifier's rule.
+        frozen: tensors that are held because no condition covers them.
+        trained: names of all tensors that were trained.
+        backbone: fingerprint of everything else.
+    """
 
     experiences: int = 0
     memories: dict[str, SiteMemory] = field(default_factory=dict)
     rows: ClassifierRows = field(default_factory=ClassifierRows)
     frozen: dict[str, Tensor] = field(default_factory=dict)
+    trained: tuple[str, ...] = ()
+    backbone: str = ""
 
 
-def state_from_past(past: Past, model: nn.Module) -> dict[str, Any]:
+def require_same_model(past: Past, model: nn.Module, coverage: Coverage) -> None:
+    """Raise ValueError where the model is no longer the one that the past is about.
+
+    What became trainable since has no past that could protect it; what was frozen and changed gives
+    other features than those that were gathered.
+    """
+    if past.experiences == 0:
+        return
+    gone = sorted(past.memories.keys() - coverage.sites.keys())
+    new = sorted(coverage.sites.keys() - past.memories.keys())
+    new += sorted(set(coverage.uncovered) - past.frozen.keys())
+    if coverage.head is not None and past.rows.reference is None:
+        new.append(coverage.head.name)
+    if gone or new:
+        raise ValueError(
+            "what the model trains has changed since the first experience: no longer "
+            f"{', '.join(gone) or 'nothing'}, newly {', '.join(new) or 'nothing'}. Nothing protects "
+            "that; decide on it before the first experience, or begin with a fresh PEGP"
+        )
+    tensors = coverage.tensors()
+    for name, site in coverage.sites.items():
+        now, then = site.read(tensors).shape, past.memories[name].reference.shape
+        if now != then:
+            raise ValueError(
+                f"{name} has shape {tuple(now)}, bias included, and had {tuple(then)} when its "
+                "features were gathered: this is another model; begin with a fresh PEGP"
+            )
+    if coverage.head is not None and past.rows.reference is not None:
+        now, then = coverage.head.read(tensors).shape[1:], past.rows.reference.shape
+        if now[0] < then[0] or now[1] != then[1]:
+            raise ValueError(
+                f"the classifier {coverage.head.name} has shape {tuple(now)}, bias included, and had "
+                f"{tuple(then)}: it may gain rows, but not lose any"
+            )
+    if fingerprint(model, past.trained) != past.backbone:
+        raise ValueError(
+            "the frozen weights are not those that features were gathered with: this is another "
+            "model, another dtype, or an edited backbone; begin with a fresh PEGP"
+        )
+
+
+def state_from_past(past: Past) -> dict[str, Any]:
     """Dicts and lists of tensors and numbers; moments that sites share are stored once."""
     moments = {id(memory.moment): memory.moment for memory in past.memories.values()}
     order = {key: i for i, key in enumerate(moments)}
     return {
         "format": _FORMAT,
         "experiences": past.experiences,
-        "backbone": fingerprint(model),
+        "trained": list(past.trained),
+        "backbone": past.backbone,
         "moments": [{"matrix": m.matrix, "feature_eps": m.feature_eps} for m in moments.values()],
         "sites": {
             name: {"moment": order[id(memory.moment)], **memory_to_state(memory)}
@@ -66,46 +119,51 @@ def past_from_state(
     Raises:
         ValueError: another format, backbone, set of sites, shape, or other weights.
     """
-    if not isinstance(state, dict) or state.get("format") != _FORMAT:
-        raise ValueError(
-            f"state['format'] must be {_FORMAT}: give what state_dict() returned, by this version"
-        )
-    strange = sorted(state["sites"].keys() - coverage.sites.keys())
-    if strange:
-        raise ValueError(
-            f"the state has bases for {', '.join(strange)}, which this model does not train; it "
-            f"trains {', '.join(coverage.sites)}"
-        )
-    if state["backbone"] != fingerprint(model):
-        raise ValueError(
-            "the state belongs to another model: the frozen weights differ from those it was made "
-            "with; load it into the same backbone, in the same dtype"
-        )
-    moments = [Moment(m["matrix"], m["feature_eps"]) for m in state["moments"]]
-    memories, tensors = {}, coverage.tensors()
-    for name, entry in state["sites"].items():
-        memory = memory_from_state({**entry, "moment": moments[entry["moment"]]})
-        weight = coverage.sites[name].read(tensors)
-        if weight.shape != memory.reference.shape:
-            raise ValueError(
-                f"{name} has shape {tuple(weight.shape)} in the model and "
-                f"{tuple(memory.reference.shape)} in the state: the state belongs to another model"
-            )
-        if check_weights and memory.leak(weight) > _LEAK:
+    past = _read(state)
+    require_same_model(past, model, coverage)
+    tensors = coverage.tensors()
+    for name, memory in past.memories.items():
+        if check_weights and memory.leak(coverage.sites[name].read(tensors)) > _LEAK:
             raise ValueError(
                 f"the weights of {name} are not those that the state was saved with: load the "
                 "model's weights before the state"
             )
-        memories[name] = memory
-    rows = ClassifierRows(state["classifier"])
-    return Past(state["experiences"], memories, rows, dict(state["frozen"]))
+    return past
 
 
-def fingerprint(model: nn.Module) -> str:
-    """SHA-256 over the names, shapes and bytes of the frozen tensors."""
+def _read(state: dict[str, Any]) -> Past:
+    if not isinstance(state, dict) or state.get("format") != _FORMAT:
+        raise ValueError(
+            f"state['format'] must be {_FORMAT}: give what state_dict() returned, by this version"
+        )
+    try:
+        moments = [Moment(m["matrix"], m["feature_eps"]).cpu() for m in state["moments"]]
+        memories = {
+            name: memory_from_state({**entry, "moment": moments[entry["moment"]]})
+            for name, entry in state["sites"].items()
+        }
+        return Past(
+            state["experiences"],
+            memories,
+            ClassifierRows(**state["classifier"]),
+            dict(state["frozen"]),
+            tuple(state["trained"]),
+            state["backbone"],
+        )
+    except (KeyError, TypeError, IndexError) as error:
+        raise ValueError(f"the state is incomplete or damaged: {error!r}") from error
+
+
+def fingerprint(model: nn.Module, trained: Collection[str]) -> str:
+    """SHA-256 over names, shapes and bytes of the tensors that are not trained.
+
+    Floating-point buffers count, such as running statistics; others, such as a growing head's record
+    of its classes, do not.
+    """
     digest = hashlib.sha256()
-    for name, p in model.named_parameters():
-        if not p.requires_grad:
-            digest.update(f"{name}{tuple(p.shape)}{p.dtype}".encode())
-            digest.update(p.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    parameters = ((n, p) for n, p in model.named_parameters() if n not in set(trained))
+    buffers = ((n, b) for n, b in model.named_buffers() if b.is_floating_point())
+    for name, tensor in (*parameters, *buffers):
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()

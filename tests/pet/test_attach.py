@@ -268,6 +268,11 @@ class TestBadInput:
         with pytest.raises(TypeError, match=r"blocks.0.attn.qkv is LoRALinear"):
             attach(small_vit(), LoRA(2), LoRA(3))
 
+    @pytest.mark.parametrize("pet", ["lora", LoRA, None])
+    def test_what_is_no_configuration_is_refused(self, pet):
+        with pytest.raises(TypeError, match=r"give configurations such as LoRA\(rank=4\)"):
+            attach(small_vit(), pet)
+
     def test_models_of_another_form_are_refused(self):
         with pytest.raises(TypeError, match="Linear has no `blocks`"):
             attach(nn.Linear(2, 2), LoRA(2))
@@ -300,8 +305,9 @@ class TestBadInput:
     def test_a_mask_is_refused_where_input_tokens_would_not_be_covered(self):
         model = small_vit()
         attach(model, Prompt(2, deep=False))
-        with pytest.raises(ValueError, match="attn_mask is given"):
-            model.forward_features(images(1, seed=0), attn_mask=torch.ones(5, 5).bool())
+        for mask in ({"attn_mask": torch.ones(5, 5).bool()}, {"is_causal": True}):
+            with pytest.raises(ValueError, match="attn_mask or is_causal is given"):
+                model.forward_features(images(1, seed=0), **mask)
 
     def test_a_model_without_pets_has_no_groups(self):
         with pytest.raises(ValueError, match="no trainable PET"):

@@ -109,5 +109,5 @@ def test_in_a_stream_old_statistics_are_kept_and_evaluation_uses_them(rule):
 
 def test_a_classifier_that_is_not_linear_is_refused():
     parts = naive(plugins=[ClassStatisticsPlugin(classifier="blocks.0", progress=False)])
-    with pytest.raises(TypeError, match="classifier='blocks.0' is Block"):
+    with pytest.raises(ValueError, match="classifier='blocks.0' holds 2 linear layers"):
         parts.strategy.train(stream().train_stream[0], eval_streams=[])

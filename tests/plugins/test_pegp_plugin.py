@@ -63,7 +63,7 @@ def test_replayed_samples_and_inner_evaluation_do_no_harm():
     assert rows == 2 * 5  # two images of five tokens: what was replayed is not counted
 
 
-def test_statistics_see_the_evaluation_transform_and_every_class():
+def test_statistics_see_the_evaluation_transform():
     seen = {}
     for name, transform in (("augmented", to_noise), ("plain", None)):
         parts = naive(train_epochs=0)
@@ -130,6 +130,16 @@ def test_a_strategy_can_be_copied():
     assert parts.plugin.pegp.past.experiences == 1
 
 
+def test_a_plugin_that_knows_another_model_is_refused():
+    first = naive()
+    first.strategy.train(stream().train_stream[0], eval_streams=[])
+    second = naive(plugin=first.plugin)
+    with torch.no_grad():
+        second.model.norm.weight.mul_(2)
+    with pytest.raises(ValueError, match="frozen weights are not those"):
+        second.strategy.train(stream().train_stream[1], eval_streams=[])
+
+
 def test_what_cannot_be_protected_is_refused_before_the_first_step():
     parts = naive()
     parts.model.norm.requires_grad_(True)
@@ -145,6 +155,7 @@ def test_what_cannot_be_protected_is_refused_before_the_first_step():
         ({"energy": 0.0}, "energy=0.0"),
         ({"project": "all"}, "project='all'"),
         ({"samples": 0}, "samples=0"),
+        ({"samples": 2.5}, "samples=2.5"),
     ],
 )
 def test_wrong_arguments_are_refused_at_once(options, message):

@@ -71,12 +71,27 @@ class TestCoverage:
         ):
             PEGP(model).begin()
 
-    def test_excluded_tensors_are_left_alone(self):
-        model, pegp, optimizer, old = protected()
-        model.norm.requires_grad_(True)
-        pegp.exclude = ("norm.*",)
-        pegp.begin({2, 3})
-        assert not any("norm" in name for name in pegp.ranks())
+    @pytest.mark.parametrize("name", ["norm.weight", "blocks.0.mlp.down.bias", "head.weight"])
+    def test_excluded_tensors_move_as_they_like_and_nothing_else_does(self, name):
+        model = small_vit()
+        attach(model, Adapter(16))
+        model.norm.weight.requires_grad_(True)
+        exclude = ["norm.weight", name] + (["head.bias"] if name.startswith("head") else [])
+        pegp, old = PEGP(model, energy=1.0, exclude=exclude), images(2, seed=1)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+        sizes = []
+        for t in range(2):
+            pegp.begin({2 * t, 2 * t + 1})
+            before = {n: p.detach().clone() for n, p in model.named_parameters()}
+            x = images(2, seed=2 + t)
+            tune(model, optimizer, pegp, x, torch.tensor([2 * t, 2 * t + 1]), steps=5)
+            sizes.append((model.get_parameter(name) - before[name]).norm().item())
+            pegp.gather([old])
+            pegp.extend()
+        assert sizes[1] > 1e-3
+        if name.startswith("head"):
+            assert (model.head.weight - before["head.weight"])[:2].norm() > 1e-3  # not even held
+        assert (model.head.bias - before["head.bias"])[:2].norm() == 0 or name.startswith("head")
 
     def test_an_exclusion_that_fits_nothing_is_refused(self):
         model = small_vit()
@@ -115,14 +130,66 @@ class TestOtherHands:
         pegp.begin({2, 3})
         assert relative_change(model.forward_features(old), before) <= 1e-9
 
-    def test_a_move_to_another_dtype_is_followed(self):
-        model, pegp, optimizer, old = protected()
-        model.float()
-        optimizer = OPTIMIZERS["adamw_decay"](pet_parameters(model))
-        before = answers(model, old.float(), 2)
+    @pytest.mark.parametrize("call", ["gather", "extend"])
+    def test_edits_before_statistics_are_gathered_are_projected_too(self, call):
+        model, pegp, optimizer, old = protected(LoRA(16))
+        new = images(2, seed=2)
+        before = model.forward_features(old)
         pegp.begin({2, 3})
-        tune(model, optimizer, pegp, images(2, 2, torch.float32), torch.tensor([2, 3]), steps=20)
-        assert relative_change(answers(model, old.float(), 2), before) <= 1e-4
+        tune(model, optimizer, pegp, new, torch.tensor([2, 3]), steps=3)
+        if call == "extend":
+            pegp.gather([new])
+        with torch.no_grad():
+            for p in pegp._coverage.trained.values():
+                p.mul_(0.9)
+        if call == "gather":
+            pegp.gather([new])
+        pegp.extend()
+        assert relative_change(model.forward_features(old), before) <= 1e-9
+
+    @pytest.mark.parametrize(
+        "edit",
+        [
+            lambda model: model.blocks[0].mlp.fc1.weight.data.mul_(1.1),
+            lambda model: model.float(),
+        ],
+    )
+    def test_an_edited_backbone_is_refused(self, edit):
+        model, pegp, _, _ = protected()
+        edit(model)
+        with pytest.raises(ValueError, match="frozen weights are not those that features were"):
+            pegp.begin({2, 3})
+
+    @pytest.mark.parametrize("layer", ["blocks.1.mlp.fc1", "norm", "head"])
+    def test_what_becomes_trainable_later_is_refused(self, layer):
+        model = small_vit()
+        attach(model, LoRA(4))
+        model.head.requires_grad_(False)
+        pegp = PEGP(model, energy=1.0, freeze_uncovered=True)
+        pegp.begin()
+        pegp.gather([images(2, seed=1)])
+        pegp.extend()
+        pegp.begin()
+        pegp.gather([images(2, seed=1)])
+        pegp.extend()
+        model.get_submodule(layer).requires_grad_(True)
+        with pytest.raises(ValueError, match=rf"newly {layer}"):
+            pegp.begin()
+
+    def test_what_is_frozen_later_stays_as_it_is(self):
+        model = small_vit()
+        attach(model, LoRA(16))
+        model.norm.requires_grad_(True)
+        pegp, old = PEGP(model, energy=1.0, freeze_uncovered=True), images(2, seed=1)
+        pegp.begin({0, 1})
+        pegp.gather([old])
+        pegp.extend()
+        model.norm.requires_grad_(False)
+        optimizer = OPTIMIZERS["adamw_decay"](pet_parameters(model))
+        before = answers(model, old, 2)
+        pegp.begin({2, 3})
+        tune(model, optimizer, pegp, images(2, seed=2), torch.tensor([2, 3]), steps=5)
+        assert relative_change(answers(model, old, 2), before) <= 1e-9
 
     def test_a_deep_copy_goes_its_own_way(self):
         model, pegp, _, old = protected()
@@ -198,8 +265,9 @@ class TestBadInput:
         model, pegp, _, old = protected(energy=lambda t: 1.0 + t)
         ranks = pegp.ranks()
         pegp.gather([old])
-        with pytest.raises(ValueError, match=r"energy=2\.0"):
-            pegp.extend()
+        for call in (pegp.begin, pegp.extend):
+            with pytest.raises(ValueError, match=r"energy=2\.0"):
+                call()
         assert pegp.ranks() == ranks
 
     def test_training_without_begin_is_refused_also_after_extend(self):
@@ -272,8 +340,20 @@ class TestBadInput:
     def test_a_shared_weight_is_refused(self):
         model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3, bias=False))
         model[1].weight = model[0].weight
-        with pytest.raises(ValueError, match=r"0 and 1 share the trainable weight 0.weight"):
+        with pytest.raises(ValueError, match=r"0.weight and 1.weight are one trainable"):
             PEGP(model).begin()
+
+    def test_a_layer_tied_to_an_embedding_is_refused(self):
+        model = nn.Sequential(nn.Embedding(5, 3), nn.Linear(3, 5))
+        model[1].weight = model[0].weight
+        with pytest.raises(ValueError, match=r"0.weight and 1.weight are one trainable tensor"):
+            PEGP(model).begin()
+
+    @pytest.mark.parametrize("norm", [nn.BatchNorm1d, nn.InstanceNorm1d])
+    def test_running_statistics_in_train_mode_are_refused(self, norm):
+        norm = norm(3, affine=False, track_running_stats=True)
+        with pytest.raises(ValueError, match=f"{type(norm).__name__}.* is in train mode"):
+            PEGP(nn.Sequential(nn.Linear(3, 3), norm)).begin()
 
     def test_a_bias_whose_weight_is_frozen_is_uncovered(self):
         model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
@@ -284,9 +364,7 @@ class TestBadInput:
     def test_taking_a_site_away_is_refused(self):
         model, pegp, _, _ = protected()
         model.blocks[0].attn.qkv.A.requires_grad_(False)
-        with pytest.raises(
-            ValueError, match="bases are for blocks.0.attn.qkv.A, which the model no"
-        ):
+        with pytest.raises(ValueError, match="no longer blocks.0.attn.qkv.A, newly nothing"):
             pegp.begin()
 
 
@@ -318,12 +396,17 @@ class TestState:
         _, pegp, _, _ = protected()
         other = small_vit(seed=1)
         attach(other, LoRA(4))
-        with pytest.raises(ValueError, match="belongs to another model: the frozen weights differ"):
+        with pytest.raises(
+            ValueError, match="frozen weights are not those that features were gathered with"
+        ):
             PEGP(other).load_state_dict(pegp.state_dict())
 
     def test_other_pets_are_refused(self):
         _, pegp, _, _ = protected()
-        for other, message in ((LoRA(5), "has shape"), (LoRA(4, blocks=[0]), "does not train")):
+        for other, message in (
+            (LoRA(5), "has shape"),
+            (LoRA(4, blocks=[0]), "no longer blocks.1.attn.qkv.A"),
+        ):
             model = small_vit()
             attach(model, other)
             with pytest.raises(ValueError, match=message):
@@ -338,7 +421,35 @@ class TestState:
             fresh.load_state_dict(pegp.state_dict())
         assert fresh.ranks() == {}
 
-    def test_a_foreign_state_is_refused(self):
+    def test_a_model_with_more_pets_is_refused(self):
+        _, pegp, _, _ = protected(Prefix(4))
+        model = small_vit()
+        attach(model, Prefix(4), Prompt(4))
+        with pytest.raises(ValueError, match="newly blocks.0.attn.tokens.prompt"):
+            PEGP(model).load_state_dict(pegp.state_dict())
+
+    def test_a_smaller_head_is_refused(self):
+        model, pegp, _, _ = protected()
+        model.head = nn.Linear(64, 3).double()
+        with pytest.raises(ValueError, match=r"the classifier head has shape \(3, 65\)"):
+            pegp.begin({0, 1})
+
+    def test_other_running_statistics_are_another_model(self):
+        def model(mean):
+            norm = nn.BatchNorm1d(3, affine=False)
+            norm.running_mean.fill_(mean)
+            torch.manual_seed(0)
+            return nn.Sequential(nn.Linear(3, 3), norm).eval()
+
+        first = PEGP(model(0.0))
+        first.begin()
+        first.gather([torch.randn(4, 3)])
+        first.extend()
+        with pytest.raises(ValueError, match="frozen weights are not those"):
+            PEGP(model(1.0)).load_state_dict(first.state_dict())
+
+    @pytest.mark.parametrize("state", [{"weights": 1}, {"format": 1}, None])
+    def test_a_foreign_state_is_refused(self, state):
         _, pegp, _, _ = protected()
-        with pytest.raises(ValueError, match="give what state_dict"):
-            pegp.load_state_dict({"weights": 1})
+        with pytest.raises(ValueError, match="give what state_dict|incomplete or damaged"):
+            pegp.load_state_dict(state)

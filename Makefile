@@ -23,10 +23,10 @@ lint: .venv/installed
 
 docs: .venv/installed
 	$(BIN)/pip install --quiet --editable '.[docs]'
-	$(BIN)/pdoc --docformat google --output-directory site avl_pegp
+	$(BIN)/pdoc --docformat google --output-directory site $(addprefix avl_pegp.,pet projection backbones benchmarks plugins evaluation)
 
 clean:
-	rm -rf .venv runs site
+	rm -rf .venv site
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv

@@ -163,7 +163,8 @@ def train_classifier_only(model: torch.nn.Module) -> None:
 
 def draw(records: list[Record], pet: str, out: Path) -> None:
     """Save accuracy over time, plain against PEGP."""
-    shown = {"plain": f"plain {pet}", "pegp": f"PEGP {pet}"}
+    name = type(PETS[pet].config).__name__
+    shown = {"plain": f"plain {name}", "pegp": f"PEGP {name}"}
     panels = {
         title: [r.accuracy_matrix for r in records if (r.pet, r.method) == (pet, method)]
         for method, title in shown.items()

@@ -189,3 +189,36 @@ def test_a_peft_lora_is_protected_as_ours_is():
     assert relative_change(answers(model, new, 2), moved) > 1e-3
     assert any("lora_A" in name for name in plugin.ranks())
     assert not any("head" in name for name in plugin.ranks())
+
+
+def test_avalanches_growing_head_is_served_by_name():
+    from avalanche.models import IncrementalClassifier
+    from avalanche.training.supervised import Naive
+
+    class Growing(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.features = torch.nn.Linear(3 * 32 * 32, 40)
+            self.classifier = IncrementalClassifier(40, initial_out_features=2)
+
+        def forward(self, x):
+            return self.classifier(self.features(x.float().flatten(1)).tanh())
+
+    torch.manual_seed(0)
+    model = Growing()  # in float32, as Avalanche grows heads in nothing else
+    plugin = PEGPPlugin(energy=1.0, classifier="classifier", progress=False)
+    strategy = Naive(
+        model=model,
+        optimizer=OPTIMIZERS["adamw_decay"](model.parameters()),
+        train_mb_size=4,
+        train_epochs=5,
+        plugins=[plugin],
+    )
+    benchmark = stream()
+    x = inputs_of(benchmark.train_stream[0])
+    for t, experience in enumerate(benchmark.train_stream):
+        strategy.train(experience, eval_streams=[])
+        if t == 0:
+            before = answers(model, x, 2)
+        assert relative_change(answers(model, x, 2), before) <= 1e-4
+    assert set(plugin.ranks()) == {"features"}

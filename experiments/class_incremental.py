@@ -50,7 +50,7 @@ class Tuning(NamedTuple):
     energy: float = 0.99
 
 
-PETS = {  # settings found with seed 0 on split_glyphs; the README reports other seeds
+PETS = {  # settings found with seed 0 on split_glyphs, but for the Adapter's energy (see README)
     "lora": Tuning(LoRA(rank=8, targets=("qkv", "proj", "fc1", "fc2")), 2e-3),
     "adapter": Tuning(Adapter(bottleneck=16), 2e-3, energy=0.995),
     "prefix": Tuning(Prefix(length=10), 5e-2),

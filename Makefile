@@ -11,7 +11,7 @@ export OMP_WAIT_POLICY := PASSIVE
 demo: .venv/installed
 	rm -rf runs/demo
 	$(BIN)/python experiments/class_incremental.py --benchmark split_digits --pet lora --out runs/demo/digits
-	$(BIN)/python experiments/class_incremental.py --benchmark split_glyphs --pet lora --out runs/demo/glyphs
+	$(BIN)/python experiments/class_incremental.py --benchmark split_glyphs --pet lora --epochs 2 --out runs/demo/glyphs
 
 test: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2

@@ -5,6 +5,7 @@ from avl_pegp.pet.attach import Attachment, attach, attachment_of
 from avl_pegp.pet.lora import LoRA
 from avl_pegp.pet.prefix import Prefix
 from avl_pegp.pet.prompt import Prompt
+from avl_pegp.pet.rebase import Rebasable
 from avl_pegp.pet.saving import load_pet, save_pet
 from avl_pegp.pet.trainable import pet_parameters, trainable_tensors
 
@@ -14,6 +15,7 @@ __all__ = [
     "LoRA",
     "Prefix",
     "Prompt",
+    "Rebasable",
     "attach",
     "attachment_of",
     "load_pet",

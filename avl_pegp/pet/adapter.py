@@ -7,10 +7,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avl_pegp.pet.config import Replace, require_positive, settle_blocks
+from avl_pegp.pet.rebase import Rebasable
 
 _BRANCHES = {"mlp": "mlp", "attention": "attn"}
 
@@ -79,8 +81,17 @@ class Adapter:
             replace(blocks[i], name, ParallelAdapter(branch, like, self.bottleneck, self.scale))
 
 
-class ParallelAdapter(nn.Module):
-    """A frozen branch and its adapter; ``(B, N, C)`` → ``(B, N, C)``."""
+class ParallelAdapter(Rebasable):
+    """A frozen branch and its adapter; ``(B, N, C)`` → ``(B, N, C)``.
+
+    Rebases leave adapters of K inner units in all, K a multiple of r: ``earlier_down`` (K, C + 1) is
+    their ``[W_dn b_dn]`` one below the other, ``earlier_up`` (C, K + 1) their W_up side by side and
+    the sum of their b_up. Both are ``None`` before the first.
+    """
+
+    first, second, earlier = "down", "up", ("earlier_down", "earlier_up")
+    earlier_down: Tensor | None
+    earlier_up: Tensor | None
 
     def __init__(self, base: nn.Module, like: Tensor, bottleneck: int, scale: float) -> None:
         super().__init__()
@@ -90,15 +101,38 @@ class ParallelAdapter(nn.Module):
         self.scale = scale
         self.down = nn.Linear(width, bottleneck, **place)
         self.up = nn.Linear(bottleneck, width, **place)
-        nn.init.kaiming_uniform_(self.down.weight, a=math.sqrt(5))
-        for zero in (self.down.bias, self.up.weight, self.up.bias):
-            nn.init.zeros_(zero)
+        self.start_branch(self.fresh_matrix())
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Masks and other arguments of the branch pass through to it."""
         y: Tensor = self.base(x, *args, **kwargs)
         change: Tensor = self.up(F.gelu(self.down(x)))
+        if self.earlier_down is not None and self.earlier_up is not None:
+            hidden = F.gelu(_affine(x, self.earlier_down))
+            change = change + _affine(hidden, self.earlier_up)
         return y + self.scale * change
+
+    def keep_branch(self) -> None:
+        """Append ``[W_dn b_dn]`` and W_up to the earlier ones, and add b_up to theirs."""
+        down = torch.cat([self.down.weight, self.down.bias[:, None]], dim=1)
+        up, bias = self.up.weight, self.up.bias[:, None]
+        if self.earlier_down is not None and self.earlier_up is not None:
+            down = torch.cat([self.earlier_down, down])
+            up = torch.cat([self.earlier_up[:, :-1], up], dim=1)
+            bias = self.earlier_up[:, -1:] + bias
+        self.earlier_down, self.earlier_up = down, torch.cat([up, bias], dim=1)
+
+    def fits(self, *earlier: Tensor) -> bool:
+        """Whether they are ``(K, C + 1)`` and ``(C, K + 1)``."""
+        down, up = earlier
+        width = self.down.in_features
+        units = down.numel() // (width + 1)
+        return down.shape == (units, width + 1) and up.shape == (width, units + 1)
 
     def extra_repr(self) -> str:
         return f"bottleneck={self.down.out_features}, scale={self.scale:g}"
+
+
+def _affine(x: Tensor, matrix: Tensor) -> Tensor:
+    """``W x + b`` for ``[W b]``."""
+    return F.linear(x, matrix[:, :-1], matrix[:, -1])

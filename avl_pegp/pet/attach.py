@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import TracebackType
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from avl_pegp.pet.config import PETConfig
 from avl_pegp.pet.lora import LoRALinear
+from avl_pegp.pet.rebase import Rebasable
 from avl_pegp.pet.trainable import classifier_of, trainable_tensors
 
 _NAME = "pet_attachment"
@@ -34,9 +36,34 @@ class Attachment(nn.Module):
         self._replaced.append((parent, name, parent.get_submodule(name), new))
         setattr(parent, name, new)
 
-    def tensors(self) -> dict[str, nn.Parameter]:
+    def tensors(self) -> dict[str, Tensor]:
         """The tensors of the PETs and of the classifier by name, also where frozen since."""
-        return {name: self._model[0].get_parameter(name) for name in self._tensors}
+        trained = {name: self._model[0].get_parameter(name) for name in self._tensors}
+        return {**trained, **self.earlier()}
+
+    def earlier(self) -> dict[str, Tensor]:
+        """What rebases left, by name: increments of LoRAs and earlier branches of adapters."""
+        return {
+            f"{path}.{name}": tensor
+            for path, layer in self._rebasable().items()
+            for name, tensor in layer.named_buffers(recurse=False)
+        }
+
+    def take_earlier(self, tensors: Mapping[str, Tensor]) -> None:
+        """Put copies of what rebases left elsewhere, named as in ``earlier()``, in its place.
+
+        Other names are passed over. A layer of which nothing is named is as if never rebased.
+
+        Raises:
+            ValueError: the tensors of a layer are incomplete, or of a shape that does not fit. Layers
+                before it have theirs.
+        """
+        for path, layer in self._rebasable().items():
+            layer.take_earlier(tensors, f"{path}.")
+
+    def _rebasable(self) -> dict[str, Rebasable]:
+        layers = self._model[0].named_modules()
+        return {path: layer for path, layer in layers if isinstance(layer, Rebasable)}
 
     def train(self, mode: bool = True) -> Attachment:
         """Keep what is frozen in eval mode: its dropout off, its batch statistics still.

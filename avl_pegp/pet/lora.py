@@ -9,8 +9,10 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from avl_pegp.pet.config import Replace, require_positive, settle_blocks
+from avl_pegp.pet.rebase import Rebasable
 
 _PARENTS = {"qkv": "attn", "proj": "attn", "fc1": "mlp", "fc2": "mlp"}
 
@@ -83,8 +85,15 @@ class LoRA:
                 replace(parent, target, LoRALinear(layer, self.rank, scale))
 
 
-class LoRALinear(nn.Module):
-    """A frozen linear layer with a low-rank branch beside it; ``(..., d_in)`` → ``(..., d_out)``."""
+class LoRALinear(Rebasable):
+    """A frozen linear layer with a low-rank branch beside it; ``(..., d_in)`` → ``(..., d_out)``.
+
+    ``y = (W0 + D) x + b + s B A x``. The increment D ``(d_out, d_in)`` is what rebases left, the sum
+    of every earlier ``s B A``; ``None`` before the first. It stands beside W0, which never changes.
+    """
+
+    first, second, earlier = "A", "B", ("increment",)
+    increment: Tensor | None
 
     def __init__(self, base: nn.Linear, rank: int, scale: float) -> None:
         super().__init__()
@@ -93,28 +102,46 @@ class LoRALinear(nn.Module):
         self.scale = scale
         self.A = nn.Linear(base.in_features, rank, bias=False, **like)
         self.B = nn.Linear(rank, base.out_features, bias=False, **like)
-        nn.init.kaiming_uniform_(self.A.weight, a=math.sqrt(5))
-        nn.init.zeros_(self.B.weight)
+        self.start_branch(self.fresh_matrix())
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.base(x)
+        y: Tensor
+        if self.increment is None:
+            y = self.base(x)
+        else:  # adding weights is cheaper than a second product with x
+            y = F.linear(x, self.base.weight + self.increment, self.base.bias)
         change: Tensor = self.B(self.A(x))
         return y + self.scale * change
 
+    def keep_branch(self) -> None:
+        """``D ← D + s B A``, in float64 and rounded once."""
+        self.increment = self._change().to(self.base.weight.dtype)
+
+    def fits(self, *earlier: Tensor) -> bool:
+        """Whether there is one tensor of the frozen weight's shape."""
+        (increment,) = earlier
+        return increment.shape == self.base.weight.shape
+
     @torch.no_grad()
     def merge(self) -> None:
-        """Add ``s B A`` to the frozen weight, in float64 and rounded once."""
-        update = self.scale * (self.B.weight.double() @ self.A.weight.double())
-        self.base.weight.copy_(self.base.weight.double() + update)
+        """Add ``D + s B A`` to the frozen weight, in float64 and rounded once."""
+        self.base.weight.copy_(self.base.weight.double() + self._change())
+
+    def _change(self) -> Tensor:
+        """``D + s B A``, ``(d_out, d_in)``, in float64."""
+        change = self.scale * (self.B.weight.double() @ self.A.weight.double())
+        return change if self.increment is None else self.increment + change
 
     def extra_repr(self) -> str:
         return f"rank={self.A.out_features}, scale={self.scale:g}"
 
 
 def frozen_linear(layer: nn.Module) -> nn.Linear:
-    """The frozen layer itself, past a LoRA where there is one.
+    """The frozen layer itself, past a LoRA where there is one; its weight is W0 alone.
 
     What is trainable must not be multiplied by a LoRA: its rows would become features that change.
+    Nor by the increment that rebases leave, which grows: with W0 alone a rebase changes no key and
+    no value of a prompt.
     """
     base = layer.base if isinstance(layer, LoRALinear) else layer
     if not isinstance(base, nn.Linear):

@@ -25,7 +25,8 @@ _CONFIG, _TENSORS = "pet.json", "pet.safetensors"
 def save_pet(model: nn.Module, folder: str | os.PathLike[str]) -> None:
     """Write the PETs and the classifier of a model to ``folder``: ``pet.safetensors``, ``pet.json``.
 
-    Files that are there are replaced; each appears whole or not at all.
+    What rebases left of earlier branches is saved too. Files that are there are replaced; each
+    appears whole or not at all.
 
     Args:
         model: a model with PETs attached.
@@ -102,9 +103,12 @@ def load_pet(model: nn.Module, folder: str | os.PathLike[str]) -> None:
             f"the model has {attached.pets}, but {folder} holds {tuple(pets)}: detach() first"
         )
     attachment = attached or attach(model, *pets)
+    before = attachment.earlier()
     try:
+        attachment.take_earlier(tensors)
         _copy_exactly(tensors, attachment.tensors(), folder)
     except ValueError:
+        attachment.take_earlier(before)
         if attached is None:
             attachment.detach()
         raise
@@ -133,7 +137,7 @@ def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _copy_exactly(
-    source: dict[str, torch.Tensor], target: dict[str, nn.Parameter], folder: Path
+    source: dict[str, torch.Tensor], target: dict[str, torch.Tensor], folder: Path
 ) -> None:
     missing, left_over = (
         sorted(target.keys() - source.keys()),
@@ -150,5 +154,5 @@ def _copy_exactly(
             f"Not in the model: {left_over or 'none'}. Other shapes: {shapes or 'none'}. "
             "Load into the architecture, class count and PETs that were saved"
         )
-    for name, parameter in target.items():
-        parameter.copy_(source[name])
+    for name, tensor in target.items():
+        tensor.copy_(source[name])

@@ -10,15 +10,23 @@ from avalanche.benchmarks import NCScenario
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from avl_pegp.benchmarks._class_incremental import ImageDataset, split_by_class
+from avl_pegp.benchmarks._class_incremental import split_by_class
+from avl_pegp.benchmarks._images import ImageDataset
+from avl_pegp.benchmarks._order import order_of
 
 __all__ = ["split_digits"]
 
-_NAMES = tuple("0123456789")
+#: The ten classes in label order.
+DIGITS: tuple[str, ...] = tuple("0123456789")
 _TEST_EVERY = 4  # one image of each class in so many is held out
 
 
-def split_digits(n_experiences: int = 5, class_order: Sequence[int] | None = None) -> NCScenario:
+def split_digits(
+    n_experiences: int = 5,
+    class_order: Sequence[int] | None = None,
+    task_labels: bool = False,
+    order_seed: int | None = None,
+) -> NCScenario:
     """The 1,797 digits of scikit-learn, two new ones in each experience.
 
     The 8x8 grey images become 3x32x32 by bilinear interpolation; datasets hold them as uint8 and
@@ -29,9 +37,13 @@ def split_digits(n_experiences: int = 5, class_order: Sequence[int] | None = Non
         n_experiences: how many experiences of equally many classes: 1, 2, 5 or 10.
         class_order: the digits in the order of learning; None is 0 to 9. The labels of the
             benchmark count up in this order.
+        task_labels: whether experience t has Avalanche's task label t (task-incremental learning).
+            Class labels are the same either way, and no two experiences share one.
+        order_seed: draws the class order; not together with ``class_order``.
 
     Returns:
-        A benchmark with ``train_stream``, ``test_stream`` and ``class_names`` (by label).
+        A benchmark with ``train_stream``, ``test_stream``, ``class_names`` (by label) and
+        ``class_order``.
 
     Raises:
         ValueError: an argument is out of range.
@@ -41,11 +53,16 @@ def split_digits(n_experiences: int = 5, class_order: Sequence[int] | None = Non
         >>> len(benchmark.train_stream), benchmark.class_names[:2]
         (5, ('0', '1'))
     """
+    order = order_of(len(DIGITS), class_order, order_seed)
+    return split_by_class(*load_parts(), DIGITS, n_experiences, order, task_labels)
+
+
+def load_parts() -> tuple[ImageDataset, ImageDataset]:
+    """Training and test images of the digits."""
     images, labels = _load()
     held_out = _held_out(labels)
     train = ImageDataset(images[~held_out], labels[~held_out])
-    test = ImageDataset(images[held_out], labels[held_out])
-    return split_by_class(train, test, _NAMES, n_experiences, class_order)
+    return train, ImageDataset(images[held_out], labels[held_out])
 
 
 def _load() -> tuple[Tensor, Tensor]:
@@ -60,6 +77,6 @@ def _load() -> tuple[Tensor, Tensor]:
 def _held_out(labels: Tensor) -> Tensor:
     """True for every fourth image of each class, bool (N,)."""
     held_out = torch.zeros(len(labels), dtype=torch.bool)
-    for label in range(len(_NAMES)):
+    for label in range(len(DIGITS)):
         held_out[(labels == label).nonzero().flatten()[_TEST_EVERY - 1 :: _TEST_EVERY]] = True
     return held_out

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from avalanche.benchmarks import NCScenario
 
-from avl_pegp.benchmarks._class_incremental import ImageDataset, check_split, split_by_class
-from avl_pegp.benchmarks.rendering import Variation, render_glyphs
+from avl_pegp.benchmarks._class_incremental import check_split, split_by_class
+from avl_pegp.benchmarks._images import ImageDataset
+from avl_pegp.benchmarks._order import order_of
+from avl_pegp.benchmarks.rendering import FONTS, Variation, render_glyphs
 
 __all__ = ["GLYPHS", "split_glyphs"]
 
@@ -37,6 +40,10 @@ GLYPHS: tuple[str, ...] = _interleave(_SCRIPTS)
 #: Rougher images than the tiny ViT was pretrained on: what is frozen alone does not suffice.
 STREAM = Variation(rotation=25.0, scale=(0.55, 1.0), shift=0.12, noise=(0.04, 0.17))
 
+#: The same with dark ink throughout, where it may be either in STREAM: else to invert would be to
+#: change nothing.
+DARK_INK = replace(STREAM, inverted=0.0)
+
 
 def split_glyphs(
     n_experiences: int = 10,
@@ -44,6 +51,8 @@ def split_glyphs(
     train_per_class: int = 100,
     test_per_class: int = 30,
     seed: int = 0,
+    task_labels: bool = False,
+    order_seed: int | None = None,
 ) -> NCScenario:
     """70 letters of other scripts than Latin, new ones in each experience.
 
@@ -58,9 +67,13 @@ def split_glyphs(
         train_per_class: training images of each class, at least 1.
         test_per_class: test images of each class, at least 1; other images than the training ones.
         seed: of the images; the same seed gives the same pixels.
+        task_labels: whether experience t has Avalanche's task label t (task-incremental learning).
+            Class labels are the same either way, and no two experiences share one.
+        order_seed: draws the class order; not together with ``class_order``.
 
     Returns:
-        A benchmark with ``train_stream``, ``test_stream`` and ``class_names`` (by label).
+        A benchmark with ``train_stream``, ``test_stream``, ``class_names`` (by label) and
+        ``class_order``.
 
     Raises:
         ValueError: an argument is out of range.
@@ -70,14 +83,32 @@ def split_glyphs(
         >>> len(benchmark.train_stream), len(benchmark.train_stream[0].dataset)
         (10, 35)
     """
-    check_split(len(GLYPHS), n_experiences, class_order)
+    check_split(len(GLYPHS), n_experiences)
+    order = order_of(len(GLYPHS), class_order, order_seed)
+    train, test = render_parts(GLYPHS, train_per_class, test_per_class, seed)
+    return split_by_class(train, test, GLYPHS, n_experiences, order, task_labels)
+
+
+def render_parts(
+    characters: Sequence[str],
+    train_per_class: int,
+    test_per_class: int,
+    seed: int,
+    fonts: Sequence[str] = FONTS,
+    variation: Variation = STREAM,
+) -> tuple[ImageDataset, ImageDataset]:
+    """Training and test images of characters, other ones each.
+
+    Raises:
+        ValueError: a count is below 1.
+    """
     counts = {"train_per_class": train_per_class, "test_per_class": test_per_class}
     for field, count in counts.items():
         if count < 1:
             raise ValueError(f"{field}={count} must be at least 1; ask for one image or more.")
     # Two seeds of one: test images stay the same whatever the number of training images.
     train, test = (
-        ImageDataset(*render_glyphs(GLYPHS, count, 2 * seed + part, variation=STREAM))
+        ImageDataset(*render_glyphs(characters, count, 2 * seed + part, 32, fonts, variation))
         for part, count in enumerate(counts.values())
     )
-    return split_by_class(train, test, GLYPHS, n_experiences, class_order)
+    return train, test

@@ -60,11 +60,28 @@ def test_class_order_renumbers_labels_and_names() -> None:
     assert nines == (load_digits().target == 9).sum()
 
 
+def test_task_labels_are_the_experiences_and_leave_class_labels_alone() -> None:
+    benchmark = split_digits(task_labels=True, order_seed=0)
+    for t, experience in enumerate(benchmark.train_stream):
+        assert experience.task_labels == [t]
+        assert {item[2] for item in experience.dataset} == {t}
+        assert set(experience.dataset.targets) == {2 * t, 2 * t + 1}
+
+
+def test_an_order_seed_is_a_class_order(benchmark: NCScenario) -> None:
+    drawn = split_digits(order_seed=5)
+    given = split_digits(class_order=drawn.class_order)
+    assert drawn.class_order != benchmark.class_order == list(range(10))
+    assert drawn.class_names == given.class_names
+    assert torch.equal(images(drawn.train_stream), images(given.train_stream))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"n_experiences": 3}, "n_experiences=3 .* choose one of 1, 2, 5, 10"),
         ({"class_order": list(range(1, 11))}, "class_order=.* each of 0 to 9"),
+        ({"class_order": list(range(10)), "order_seed": 0}, "order_seed=0 .* one of the two"),
     ],
 )
 def test_splits_that_do_not_work_out_are_refused(options: dict, message: str) -> None:

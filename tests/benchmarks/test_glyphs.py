@@ -103,6 +103,19 @@ def test_class_order_decides_who_comes_when_and_names_and_labels_follow() -> Non
     assert any(torch.equal(image, candidate) for candidate in candidates)
 
 
+@pytest.mark.parametrize("task_labels", [False, True])
+def test_task_labels_are_given_when_asked_for(task_labels: bool) -> None:
+    benchmark = split_glyphs(
+        task_labels=task_labels, order_seed=1, train_per_class=1, test_per_class=1
+    )
+    for stream in (benchmark.train_stream, benchmark.test_stream):
+        for t, experience in enumerate(stream):
+            assert experience.task_labels == [t if task_labels else 0]
+            assert sorted(experience.dataset.targets) == list(range(7 * t, 7 * t + 7))
+    assert benchmark.class_names == tuple(GLYPHS[label] for label in benchmark.class_order)
+    assert benchmark.class_order != list(range(70))
+
+
 def test_test_images_are_others_than_training_images_and_do_not_depend_on_their_number() -> None:
     few = split_glyphs(n_experiences=1, train_per_class=1, test_per_class=1)
     more = split_glyphs(n_experiences=1, train_per_class=2, test_per_class=1)
@@ -127,6 +140,7 @@ def test_scripts_are_mixed_in_the_first_experience() -> None:
         ({"class_order": [1, 0]}, r"class_order=\[1, 0\]"),
         ({"train_per_class": 0}, "train_per_class=0"),
         ({"test_per_class": 0}, "test_per_class=0"),
+        ({"class_order": list(range(70)), "order_seed": 0}, "order_seed=0 .* one of the two"),
     ],
 )
 def test_splits_that_do_not_work_out_are_refused(options: dict, message: str) -> None:

@@ -1,0 +1,30 @@
+"""The order in which a benchmark brings its classes or domains."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+
+def order_of(n: int, order: Sequence[int] | None, order_seed: int | None) -> list[int]:
+    """The given class order, or one drawn from a seed, or label order.
+
+    Raises:
+        ValueError: both are given, or ``order`` is not a permutation of ``range(n)``.
+    """
+    if order is not None and order_seed is not None:
+        raise ValueError(
+            f"order_seed={order_seed} draws a class order, but class_order={list(order)} already is "
+            "one; give one of the two."
+        )
+    if order_seed is not None:
+        return torch.randperm(n, generator=torch.Generator().manual_seed(order_seed)).tolist()
+    if order is None:
+        return list(range(n))
+    if sorted(order) != list(range(n)):
+        raise ValueError(
+            f"class_order={list(order)} is not a permutation of the class labels; "
+            f"list each of 0 to {n - 1} exactly once, or pass None for label order."
+        )
+    return list(order)

@@ -1,0 +1,164 @@
+"""Si-Blurry: some classes belong to one task alone, the others leak into all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+from torch import Generator, Tensor
+
+__all__ = ["BlurryTasks", "check_blurry", "si_blurry"]
+
+
+@dataclass(frozen=True)
+class BlurryTasks:
+    """What ``si_blurry`` makes of a data set; every field has an entry for each task.
+
+    Attributes:
+        indices: of the task's samples, in random order.
+        disjoint: classes of which it has all samples.
+        blurry: classes whose samples were its own before some were exchanged among the tasks.
+    """
+
+    indices: list[list[int]]
+    disjoint: list[list[int]]
+    blurry: list[list[int]]
+
+    @property
+    def classes(self) -> list[list[int]]:
+        """The classes that each task owns: every class has one owner, every task owns a class."""
+        return [own + main for own, main in zip(self.disjoint, self.blurry, strict=True)]
+
+
+def si_blurry(
+    labels: Sequence[int],
+    n_tasks: int,
+    disjoint: float = 0.5,
+    blurry: float = 0.1,
+    *,
+    generator: Generator,
+) -> BlurryTasks:
+    """Share out the samples of a data set among tasks, stochastically and with blurry borders.
+
+    A random part of the classes is *disjoint*, the rest is *blurry*. Random cut points divide both
+    groups among the tasks, which then have unequally many classes. Of all samples of blurry classes
+    the share ``blurry`` is pooled, from each task a random number, and dealt out again in the same
+    numbers, so that traces of those classes appear in other tasks.
+
+    Unlike in the authors' program no class is dropped, whatever the numbers: ``disjoint`` is rounded
+    to whole classes, and the others are blurry. No task is left without a class: each is given one,
+    and only the others are divided at random. Pooled samples are drawn, not the first ones.
+
+    Args:
+        labels: of all samples; classes are the distinct values.
+        n_tasks: how many tasks, 1 to the number of classes.
+        disjoint: share of the classes that stay in one task, 0 to 1 (N of the paper).
+        blurry: share of the samples of the other classes that are exchanged, 0 to 1 (M).
+        generator: all randomness comes from it.
+
+    Returns:
+        The indices of each task's samples, each index once, and the classes that each task owns.
+
+    Raises:
+        ValueError: an argument is out of range.
+
+    Source: Moon, Park, Kim and Park, Online Class Incremental Learning on Stochastic Blurry Task
+    Boundary via Mask and Visual Prompt Tuning, ICCV 2023.
+
+    Example:
+        >>> labels = [label for label in range(6) for _ in range(10)]
+        >>> tasks = si_blurry(labels, 3, generator=torch.Generator().manual_seed(0))
+        >>> sorted(sum(tasks.indices, [])) == list(range(60))
+        True
+        >>> sorted(sum(tasks.classes, []))
+        [0, 1, 2, 3, 4, 5]
+    """
+    samples: dict[int, list[int]] = {label: [] for label in sorted(set(labels))}
+    for index, label in enumerate(labels):
+        samples[label].append(index)
+    check_blurry("n_tasks", n_tasks, len(samples), disjoint, blurry)
+
+    order = _shuffled(list(samples), generator)
+    n_disjoint = round(disjoint * len(order))
+    sizes = _class_counts(n_disjoint, len(order) - n_disjoint, n_tasks, generator)
+    stay, leak = (
+        _cut(group, counts)
+        for group, counts in zip((order[:n_disjoint], order[n_disjoint:]), sizes, strict=True)
+    )
+    fixed, own = (
+        [[index for label in classes for index in samples[label]] for classes in group]
+        for group in (stay, leak)
+    )
+    mixed = _exchange(own, round(blurry * sum(map(len, own))), generator)
+    indices = [_shuffled(a + b, generator) for a, b in zip(fixed, mixed, strict=True)]
+    return BlurryTasks(indices, disjoint=stay, blurry=leak)
+
+
+def check_blurry(field: str, n_tasks: int, n_classes: int, disjoint: float, blurry: float) -> None:
+    """Refuse what ``si_blurry`` cannot do, before any data is there.
+
+    Args:
+        field: what the caller's argument ``n_tasks`` is called.
+        n_tasks: how many tasks.
+        n_classes: how many classes there are.
+        disjoint: share of them.
+        blurry: share of the samples of the others.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+    if not 1 <= n_tasks <= n_classes:
+        raise ValueError(
+            f"{field}={n_tasks} must be from 1 to {n_classes}, the number of classes: "
+            "each task owns at least one."
+        )
+    for name, share in {"disjoint": disjoint, "blurry": blurry}.items():
+        if not 0 <= share <= 1:
+            raise ValueError(f"{name}={share} is a share and must be from 0 to 1.")
+
+
+def _class_counts(
+    n_disjoint: int, n_blurry: int, n_tasks: int, generator: Generator
+) -> tuple[list[int], list[int]]:
+    """How many disjoint and blurry classes each task owns, at least one of either kind."""
+    drawn = torch.randperm(n_disjoint + n_blurry, generator=generator)[:n_tasks] < n_disjoint
+    first = drawn.long(), (~drawn).long()  # the kind of the class that a task is sure of
+    rest = (n_disjoint - int(first[0].sum()), n_blurry - int(first[1].sum()))
+    disjoint, blurry = (
+        (one + _random_sizes(total, n_tasks, generator)).tolist()
+        for one, total in zip(first, rest, strict=True)
+    )
+    return disjoint, blurry
+
+
+def _exchange(own: list[list[int]], n_pooled: int, generator: Generator) -> list[list[int]]:
+    """Pool so many samples, a random number from each task, and deal out the same numbers again."""
+    room = torch.tensor([len(samples) for samples in own])
+    sizes = torch.zeros_like(room)
+    while (left := n_pooled - int(sizes.sum())) > 0:  # what a task has not, others give
+        able = (sizes < room).nonzero().flatten()
+        sizes[able] += _random_sizes(left, len(able), generator)
+        sizes = torch.minimum(sizes, room)
+    own = [_shuffled(samples, generator) for samples in own]
+    given = sizes.tolist()
+    pool = [i for samples, size in zip(own, given, strict=True) for i in samples[:size]]
+    dealt = _cut(_shuffled(pool, generator), given)
+    return [samples[size:] + new for samples, size, new in zip(own, given, dealt, strict=True)]
+
+
+def _random_sizes(total: int, parts: int, generator: Generator) -> Tensor:
+    """``parts`` numbers with the given sum, between random cut points: 0 may be among them."""
+    cuts = torch.randint(total + 1, (parts - 1,), generator=generator).sort().values
+    return torch.diff(cuts, prepend=torch.tensor([0]), append=torch.tensor([total]))
+
+
+def _cut(items: list[int], sizes: list[int]) -> list[list[int]]:
+    """Consecutive pieces of the given sizes."""
+    remaining = iter(items)
+    return [list(islice(remaining, size)) for size in sizes]
+
+
+def _shuffled(items: list[int], generator: Generator) -> list[int]:
+    return [items[i] for i in torch.randperm(len(items), generator=generator).tolist()]

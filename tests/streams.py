@@ -1,20 +1,21 @@
-"""A small Avalanche stream of random images, and a strategy over a small model."""
+"""A small Avalanche stream of random images, and strategies over a small model."""
 
 from __future__ import annotations
 
 from types import SimpleNamespace
 
 import torch
-from avalanche.benchmarks import nc_benchmark
+from avalanche.benchmarks import nc_benchmark, split_online_stream
 from avalanche.evaluation.metrics import accuracy_metrics
 from avalanche.logging import BaseLogger
-from avalanche.training.plugins import EvaluationPlugin
+from avalanche.training.plugins import EvaluationPlugin, SupervisedPlugin
 from avalanche.training.supervised import Naive
 from models import OPTIMIZERS, images, small_vit
 from torch.utils.data import TensorDataset
 
 from avl_pegp.pet import LoRA, attach, pet_parameters
 from avl_pegp.plugins import MaskedCrossEntropy, PEGPPlugin
+from avl_pegp.plugins.experience import own_samples
 
 
 def to_noise(x):
@@ -38,17 +39,67 @@ def stream(per_class: int = 1, train_transform=None):
     )
 
 
+def online(size: int, boundaries: bool = True, per_class: int = 6):
+    """Three tasks of two classes, in pieces that are seen once; made while iterating, only once."""
+    tasks = stream(per_class).train_stream
+    return split_online_stream(tasks, size, access_task_boundaries=boundaries, seed=0)
+
+
 def naive(*pets, plugin=None, optimizer="adamw_decay", head_lr=None, plugins=(), **options):
     """A strategy whose parts are at hand: ``strategy``, ``model``, ``plugin``."""
     model = small_vit()
     attach(model, *(pets or (LoRA(16),)))
     plugin = plugin or PEGPPlugin(energy=1.0, progress=False)
-    options = {"criterion": MaskedCrossEntropy(), "train_epochs": 8, "train_mb_size": 4, **options}
+    metrics = EvaluationPlugin(accuracy_metrics(experience=True), loggers=[BaseLogger()])
+    usual = {"criterion": MaskedCrossEntropy(), "train_epochs": 8, "train_mb_size": 4}
     strategy = Naive(
         model=model,
         optimizer=OPTIMIZERS[optimizer](pet_parameters(model, head_lr)),
         plugins=[plugin, *plugins],
-        evaluator=EvaluationPlugin(accuracy_metrics(experience=True), loggers=[BaseLogger()]),
-        **options,
+        **{"evaluator": metrics, **usual, **options},
     )
     return SimpleNamespace(strategy=strategy, model=model, plugin=plugin)
+
+
+class Noted(SupervisedPlugin):
+    """How often bases had grown when each piece was over, and which samples were own ones."""
+
+    def __init__(self, plugin):
+        super().__init__()
+        self.plugin, self.grown, self.own, self.sizes = plugin, [], [], []
+
+    def after_forward(self, strategy, **kwargs):
+        self.own.append(strategy.mb_x[: own_samples(strategy)])
+        self.sizes.append(len(strategy.mb_x))
+
+    def after_training_exp(self, strategy, **kwargs):
+        self.grown.append(self.plugin.pegp.past.experiences)
+
+
+def online_learner(size=4, plugins=(), training=None, **options):
+    """A strategy for pieces of this size, ``noted`` beside it."""
+    plugin = PEGPPlugin(energy=1.0, progress=False, **options)
+    noted, training = Noted(plugin), {"train_epochs": 1, "train_mb_size": size, **(training or {})}
+    parts = naive(plugin=plugin, plugins=[*plugins, noted], **training)
+    parts.noted = noted
+    return parts
+
+
+def by_stream(strategy, pieces):
+    strategy.train(pieces, eval_streams=[])
+
+
+def by_loop(strategy, pieces):
+    for piece in pieces:
+        strategy.train(piece, eval_streams=[])
+
+
+def samples_seen(plugin) -> int:
+    """How many samples a plugin's statistics hold, of five tokens each."""
+    moment = plugin.pegp.past.memories["blocks.0.attn.qkv.A"].moment
+    return int(moment.matrix[0, -1, -1]) // 5
+
+
+def all_images() -> list[torch.Tensor]:
+    """The images of each task of ``online``."""
+    return [torch.stack([x for x, *_ in e.dataset]) for e in stream(per_class=6).train_stream]

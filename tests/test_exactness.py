@@ -10,7 +10,7 @@ import torch
 from models import OPTIMIZERS, PETS, answers, images, relative_change, small_vit, tune
 
 from avl_pegp.pet import Adapter, LoRA, Prefix, Prompt, attach, pet_parameters, trainable_tensors
-from avl_pegp.projection import PEGP
+from avl_pegp.projection import PEGP, Basis, Protection
 
 MIXTURES = [
     *((name,) for name in PETS),
@@ -35,7 +35,15 @@ OTHER_FORMS = {
 }
 
 
-def two_experiences(pets, optimizer, project="step", dtype=torch.float64, forget=None, **options):
+def two_experiences(
+    pets,
+    optimizer,
+    project="step",
+    protection=None,
+    dtype=torch.float64,
+    forget=None,
+    **options,
+):
     """Changes over 50 steps on a second experience: old outputs, new outputs, PET weights.
 
     ``forget`` names a site whose basis is emptied in between.
@@ -46,7 +54,7 @@ def two_experiences(pets, optimizer, project="step", dtype=torch.float64, forget
         if "tokens" in name:  # of a size that attention reacts to
             torch.nn.init.normal_(p)
     optimizer = OPTIMIZERS[optimizer](pet_parameters(model))  # its state is kept, as in Avalanche
-    pegp = PEGP(model, energy=1.0, project=project)
+    pegp = PEGP(model, energy=1.0, project=project, protection=protection)
     old, new = images(2, seed=1, dtype=dtype), images(8, seed=2, dtype=dtype)
 
     pegp.begin({0, 1, 2})
@@ -55,7 +63,7 @@ def two_experiences(pets, optimizer, project="step", dtype=torch.float64, forget
     pegp.extend()
     if forget is not None:
         memory = pegp.past.memories[forget]
-        empty = tuple(basis[:, :0] for basis in memory.bases)
+        empty = tuple(Basis.empty(len(basis.columns)) for basis in memory.bases)
         pegp.past.memories[forget] = replace(memory, bases=empty)
     old_answers, new_answers = answers(model, old), answers(model, new)
     old_features = model.forward_features(old).detach()
@@ -137,18 +145,69 @@ def test_plain_sgd_is_exact_with_projected_gradients_alone(monkeypatch):
     assert new > 1e-3
 
 
-def test_three_experiences_stay_exact():
+@pytest.mark.parametrize("name", PETS)
+def test_holding_in_part_disturbs_more_than_holding_and_less_than_letting_go(name):
+    pets, soft = [PETS[name]], Protection(eta=0.5, alpha=1.0)
+    hard, *_ = two_experiences(pets, "adamw_decay")
+    part, *_ = two_experiences(pets, "adamw_decay", protection=soft)
+    none, *_ = two_experiences(pets, "adamw_decay", project="none")
+    assert 1e6 * hard < part < none
+
+
+PROTECTIONS = {
+    "covariance": Protection(memory="covariance"),
+    "centred": Protection(centred=True),
+    "covariance+centred": Protection(memory="covariance", centred=True),
+}
+CENTRED = {"about zero": None, "about the mean": Protection(centred=True)}
+STARTING_ANEW = {
+    "lora": [PETS["lora"]],
+    "adapter": [PETS["adapter"]],
+    "lora+adapter": [PETS["lora"], PETS["adapter"]],
+}
+
+
+def three_experiences(pets, optimizer, **options):
+    """Changes: the largest of old outputs, the smallest of new features, the smallest of weights.
+
+    The features are those of an experience's own inputs, over its training, from the second on.
+    """
     model = small_vit()
-    attach(model, LoRA(16))
-    optimizer = OPTIMIZERS["adamw_decay"](pet_parameters(model))
-    pegp = PEGP(model, energy=1.0)
-    past = []
+    attach(model, *pets)
+    optimizer = OPTIMIZERS[optimizer](pet_parameters(model))
+    pegp = PEGP(model, energy=1.0, **options)
+    past, moves = [], []
     for t in range(3):
-        x = images(2, seed=t)
+        x, y = images(1, seed=t), torch.tensor([2 * t])  # few rows: learned tokens soon fill up
+        features, weights = model.forward_features(x), pet_weights(model)
         pegp.begin({2 * t, 2 * t + 1})
-        tune(model, optimizer, pegp, x, torch.tensor([2 * t, 2 * t + 1]), steps=15)
+        tune(model, optimizer, pegp, x, y, steps=15)
+        moved = relative_change(pet_weights(model), weights)
+        moves.append((relative_change(model.forward_features(x), features), moved))
         pegp.gather([x])
         pegp.extend()
         past.append((x, answers(model, x, classes=2 * t + 2)))
-    for x, then in past:
-        assert relative_change(answers(model, x, classes=then.shape[1]), then) <= 1e-9
+    old = (relative_change(answers(model, x, then.shape[1]), then) for x, then in past)
+    return max(old), *(min(kind) for kind in zip(*moves[1:], strict=True))
+
+
+@pytest.mark.parametrize("protection", PROTECTIONS)
+@pytest.mark.parametrize("name", PETS)
+def test_every_hard_protection_keeps_three_experiences(name, protection):
+    pets = [PETS[name]]
+    changes = three_experiences(pets, "adamw_decay", protection=PROTECTIONS[protection])
+    assert_kept_and_moving(pets, *changes)
+
+
+@pytest.mark.parametrize("mean", CENTRED)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("names", STARTING_ANEW)
+def test_branches_that_start_anew_keep_three_experiences(names, optimizer, mean):
+    pets = STARTING_ANEW[names]
+    changes = three_experiences(pets, optimizer, protection=CENTRED[mean], rebase=True)
+    assert_kept_and_moving(pets, *changes)
+
+
+def test_three_experiences_of_the_default_stay_exact():
+    pets = [LoRA(16)]
+    assert_kept_and_moving(pets, *three_experiences(pets, "adamw_decay"))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -52,4 +53,59 @@ def accuracy_over_time(panels: Mapping[str, list[AccuracyMatrix]], title: str) -
     axes[-1].plot([], [], color="#b34700", ls="--", lw=2.2, label="mean over all so far")
     axes[-1].legend(loc="lower left", fontsize=9, frameon=False)
     figure.suptitle(title)
+    return figure
+
+
+_MARKERS = ("o", "s", "^", "D", "v", "P")
+_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")  # Okabe and Ito
+
+
+def stability_plasticity(
+    lines: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]], title: str
+) -> Figure:
+    """Accuracy on what is new against forgetting of what is old, one line a PET.
+
+    Up and left is better. Each point has its label, and the standard deviation over seeds, where there
+    are several.
+
+    Args:
+        lines: for each PET, in the order in which points are joined, a label and the values (shares) of
+            forgetting and of new-task accuracy, one a seed. A label that begins with ``*`` is a point
+            of its own, such as a control.
+        title: above the figure.
+
+    Returns:
+        A figure, not shown and not saved.
+
+    Raises:
+        ValueError: no line, or a point without a value.
+
+    Example:
+        >>> points = {"energy 0.9": ([0.05], [0.9]), "*plain": ([0.3], [0.95])}
+        >>> len(stability_plasticity({"lora": points}, "glyphs").axes)
+        1
+    """
+    if not lines or not all(x and y for points in lines.values() for x, y in points.values()):
+        raise ValueError("lines is empty or has an empty point: give one value or more a point")
+    figure = Figure(figsize=(7.2, 5.2), layout="constrained")
+    axis = figure.subplots()
+    for i, (pet, points) in enumerate(lines.items()):
+        style: dict[str, Any] = {"color": _COLOURS[i % 6], "marker": _MARKERS[i % 6], "ms": 6}
+        centres = {label: 100 * np.mean(values, axis=1) for label, values in points.items()}
+        joined = [centre for label, centre in centres.items() if not label.startswith("*")]
+        axis.plot(*np.array(joined).reshape(-1, 2).T, label=pet, lw=1.5, **style)
+        for label, (x, y) in centres.items():
+            values = 100 * np.array(points[label], dtype=float)
+            spread = values.std(axis=1, ddof=1) if values.shape[1] > 1 else np.zeros(2)
+            fill: dict[str, Any] = {"mfc": "white"} if label.startswith("*") else {}
+            axis.errorbar(x, y, spread[1], spread[0], elinewidth=0.7, **style, **fill)
+            axis.annotate(
+                label.removeprefix("*"), (x, y), (5, 4), textcoords="offset points", fontsize=7
+            )
+    axis.set_xlabel("task-aware forgetting (points)")
+    axis.set_ylabel("task-aware accuracy on new experiences (%)")
+    axis.grid(alpha=0.25)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(frameon=False)
+    axis.set_title(title)
     return figure

@@ -17,6 +17,7 @@ from avl_pegp.evaluation.metrics import (
     AccuracyMatrix,
     average_accuracy,
     average_incremental_accuracy,
+    backward_transfer,
     forgetting,
 )
 
@@ -28,7 +29,8 @@ class Record:
     """One run: what was run, how it went, and with which versions.
 
     Accuracies are shares (0..1); see ``avl_pegp.evaluation.metrics`` for the definitions.
-    ``train_seconds`` counts all of training, passes that gather statistics included.
+    ``train_seconds`` counts all of training, passes that gather statistics included;
+    ``forward_transfer`` is ``None`` where the setting does not evaluate ahead.
     """
 
     setting: str
@@ -42,6 +44,8 @@ class Record:
     average_accuracy: float
     average_incremental_accuracy: float
     forgetting: float
+    backward_transfer: float
+    forward_transfer: float | None
     task_aware_accuracy_matrix: AccuracyMatrix
     task_aware_average_accuracy: float
     task_aware_forgetting: float
@@ -59,6 +63,7 @@ class Record:
         accuracy_matrix: AccuracyMatrix,
         task_aware_accuracy_matrix: AccuracyMatrix,
         drift: dict[str, float],
+        forward_transfer: float | None = None,
         **rest: Any,
     ) -> Record:
         """A record with its summary numbers and versions filled in.
@@ -76,6 +81,8 @@ class Record:
             average_accuracy=average_accuracy(accuracy_matrix),
             average_incremental_accuracy=average_incremental_accuracy(accuracy_matrix),
             forgetting=forgetting(accuracy_matrix),
+            backward_transfer=backward_transfer(accuracy_matrix),
+            forward_transfer=forward_transfer,
             task_aware_accuracy_matrix=task_aware_accuracy_matrix,
             task_aware_average_accuracy=average_accuracy(task_aware_accuracy_matrix),
             task_aware_forgetting=forgetting(task_aware_accuracy_matrix),
@@ -105,6 +112,21 @@ def write_records(records: list[Record], path: Path) -> None:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def read_records(path: Path) -> list[Record]:
+    """The records that ``write_records`` wrote.
+
+    Raises:
+        ValueError: the file is no such list, or a record lacks fields or has others.
+    """
+    try:
+        return [Record(**entry) for entry in json.loads(path.read_text())]
+    except (json.JSONDecodeError, TypeError) as error:
+        raise ValueError(
+            f"{path} does not hold records of this version ({error}): run it again, or read it with "
+            "the version that wrote it"
+        ) from error
 
 
 def prepare_folder(out: Path) -> Path:

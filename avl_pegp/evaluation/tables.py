@@ -37,6 +37,21 @@ def spread(values: Sequence[float]) -> str:
     return text if len(values) == 1 else f"{text} ± {100 * stdev(values):.1f}"
 
 
+def paired(records: Sequence[Record], others: Sequence[Record], field: str) -> list[float]:
+    """Differences of a field, records minus others, one for each seed that both have.
+
+    Raises:
+        ValueError: no seed in common, or a seed twice on one side.
+    """
+    sides = [{r.seed: getattr(r, field) for r in side} for side in (records, others)]
+    if len(sides[0]) < len(records) or len(sides[1]) < len(others):
+        raise ValueError("a seed occurs twice: give records of one method and PET on each side")
+    seeds = sorted(sides[0].keys() & sides[1].keys())
+    if not seeds:
+        raise ValueError("records and others have no seed in common: run both with the same seeds")
+    return [sides[0][seed] - sides[1][seed] for seed in seeds]
+
+
 def rows_of(records: Sequence[Record]) -> list[list[str]]:
     """One row for each PET and method: names, then the numbers of ``COLUMNS``."""
     return [

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from avalanche.benchmarks import DatasetExperience
 from avalanche.models.utils import avalanche_forward
 from avalanche.training.plugins import SupervisedPlugin
 from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
-from tqdm.auto import tqdm
 
 from avl_pegp.backbones.heads import ClassStatistics, Rule
-from avl_pegp.plugins.experience import statistics_loader
+from avl_pegp.plugins.experience import (
+    is_online,
+    own_samples,
+    require_samples,
+    statistics_loader,
+)
+from avl_pegp.plugins.forward_pass import around_next_forward
+from avl_pegp.plugins.progress import watched
 from avl_pegp.projection.classifier import find_classifier
 from avl_pegp.projection.observing import inference_state
 
@@ -24,6 +32,9 @@ class ClassStatisticsPlugin(SupervisedPlugin[SupervisedTemplate]):
     After an experience, what the classifier receives is averaged for each class over the training
     data, in eval mode under the evaluation transform. From then on evaluation's logits are those of
     ``ClassStatistics``; training is left as it is. The classes are rows of the model's classifier.
+
+    In an online stream the training minibatches themselves feed the statistics (replayed samples
+    excluded), with the features that they had then: each sample is seen once.
 
     Args:
         rule: ``"lda"`` or ``"ncm"``.
@@ -45,51 +56,78 @@ class ClassStatisticsPlugin(SupervisedPlugin[SupervisedTemplate]):
         self.progress = progress
         self.statistics: ClassStatistics | None = None
         self._features: Tensor | None = None
-        self._hook: RemovableHandle | None = None
+
+    def before_train_dataset_adaptation(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
+        """Refuse an empty experience before Avalanche trips over it."""
+        require_samples(strategy.experience)
 
     def before_training_exp(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
         """Refuse a model without a linear classifier before any time is spent."""
         self._layer(strategy.model)
 
+    def before_forward(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
+        """In online streams: watch the classifier's input while training."""
+        if is_online(strategy.experience):
+            around_next_forward(strategy, self._watching(strategy.model))
+
+    def after_forward(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
+        """In online streams: add this minibatch to the statistics."""
+        if is_online(strategy.experience):
+            statistics = self.statistics or self._new_statistics(strategy.model)
+            own = own_samples(strategy)
+            statistics.update(self._taken()[:own], strategy.mb_y[:own])
+            self.statistics = statistics
+
     def after_training_exp(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
         """Store the statistics of this experience's classes."""
-        loader = statistics_loader(
-            strategy.experience,
-            batch_size=strategy.eval_mb_size,
-            num_workers=kwargs.get("num_workers", 0),
-        )
-        layer = self._layer(strategy.model)
-        statistics = copy.deepcopy(self.statistics)
-        if statistics is None:
-            statistics = ClassStatistics(layer.out_features, layer.in_features, self.rule)
-        bar = tqdm(loader, desc="class statistics", leave=False, disable=not self.progress)
-        hook = layer.register_forward_pre_hook(self._see)
-        try:
-            with inference_state(strategy.model):
-                for batch in bar:
+        if not is_online(strategy.experience):
+            self._add(strategy, [strategy.experience], self.statistics, **kwargs)
+
+    def recompute(
+        self,
+        strategy: SupervisedTemplate,
+        experiences: Iterable[DatasetExperience[Any]],
+        **kwargs: Any,
+    ) -> None:
+        """Forget the statistics and compute them anew from all of these experiences' data.
+
+        A control, as it needs the old data: what it gains is what stale statistics lost, and what it
+        does not win back is lost in the features.
+        """
+        self._add(strategy, experiences, None, **kwargs)
+
+    def _add(
+        self,
+        strategy: SupervisedTemplate,
+        experiences: Iterable[DatasetExperience[Any]],
+        statistics: ClassStatistics | None,
+        **kwargs: Any,
+    ) -> None:
+        """Take over statistics with the experiences added to them, once all went well."""
+        statistics = copy.deepcopy(statistics) or self._new_statistics(strategy.model)
+        size, workers = strategy.eval_mb_size, kwargs.get("num_workers", 0)
+        with inference_state(strategy.model), self._watching(strategy.model):
+            for experience in experiences:
+                loader = statistics_loader(experience, batch_size=size, num_workers=workers)
+                for batch in watched(loader, "class statistics", self.progress):
                     x, y, *rest = (element.to(strategy.device) for element in batch)
                     avalanche_forward(strategy.model, x, rest[-1] if rest else None)
                     statistics.update(self._taken(), y)
-        finally:
-            hook.remove()
         self.statistics = statistics
 
-    def before_eval(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
+    def before_eval_forward(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
         """Watch the classifier's input while evaluating."""
-        self.after_eval(strategy)
         if self.statistics is not None:
-            self._hook = self._layer(strategy.model).register_forward_pre_hook(self._see)
+            around_next_forward(strategy, self._watching(strategy.model))
 
     def after_eval_forward(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
         """Put the statistics' logits in the place of the linear head's, before any metric."""
         if self.statistics is not None:
             strategy.mb_output = self.statistics.logits(self._taken())
 
-    def after_eval(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
-        """Stop watching."""
-        if self._hook is not None:
-            self._hook.remove()
-            self._hook = None
+    def _new_statistics(self, model: nn.Module) -> ClassStatistics:
+        layer = self._layer(model)
+        return ClassStatistics(layer.out_features, layer.in_features, self.rule)
 
     def _layer(self, model: nn.Module) -> nn.Linear:
         """The linear layer of the classifier: the trainable one, else the only one."""
@@ -100,6 +138,16 @@ class ClassStatisticsPlugin(SupervisedPlugin[SupervisedTemplate]):
                 "its linear layer by classifier="
             )
         return layer
+
+    @contextmanager
+    def _watching(self, model: nn.Module) -> Iterator[None]:
+        """Inside this block, and only there, what the classifier receives is noted."""
+        self._features = None
+        hook = self._layer(model).register_forward_pre_hook(self._see)
+        try:
+            yield
+        finally:
+            hook.remove()
 
     def _see(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
         self._features = inputs[0].detach()

@@ -1,22 +1,71 @@
-"""What plugins ask of an Avalanche experience: its classes, and its data as it is at test time."""
+"""What plugins ask of an Avalanche experience: its task, its classes, its data at test time.
+
+In an online stream every few samples are an experience of their own, cut from an original one: the
+*task*. A learner may know it only where the stream gives ``access_task_boundaries``.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
-from avalanche.benchmarks import DatasetExperience
+from avalanche.benchmarks import DatasetExperience, OnlineCLExperience
+from avalanche.benchmarks.utils.data_loader import ReplayDataLoader
+from avalanche.training.templates import SupervisedTemplate
 from torch.utils.data import DataLoader
 
 
+def is_online(experience: DatasetExperience[Any]) -> bool:
+    """Whether it is a small piece of an online stream, of which each sample is seen once."""
+    return isinstance(experience, OnlineCLExperience)
+
+
+def task_of(experience: DatasetExperience[Any]) -> DatasetExperience[Any] | None:
+    """The experience that is a whole task: itself, or what it was cut from.
+
+    ``None`` where the learner must not know it: in an online stream without boundaries.
+    """
+    if not is_online(experience):
+        return experience
+    return origin_of(experience) if experience.access_task_boundaries else None
+
+
+def origin_of(experience: DatasetExperience[Any]) -> DatasetExperience[Any]:
+    """As ``task_of``, whether or not the learner may know: for metrics alone."""
+    origin: DatasetExperience[Any] = getattr(experience, "origin_experience", None) or experience
+    return origin
+
+
+def require_samples(experience: DatasetExperience[Any]) -> None:
+    """Raise ValueError for an experience without a sample, where Avalanche would divide by zero."""
+    if not len(experience.dataset):
+        raise ValueError(
+            f"experience {experience.current_experience} has no samples: leave it out of the stream"
+        )
+
+
+def own_samples(strategy: SupervisedTemplate) -> int:
+    """How many samples of the training minibatch are the experience's own: they stand first.
+
+    What follows them is replayed (Avalanche's ``ReplayPlugin`` and others with its data loader).
+    """
+    loader = strategy.dataloader
+    if not isinstance(loader, ReplayDataLoader):
+        return len(strategy.mb_x)
+    size = loader.batch_sizes[0]
+    left = len(loader.datasets[0]) - size * strategy.clock.train_epoch_iterations
+    return int(min(size, left))
+
+
 def classes_of(experience: DatasetExperience[Any]) -> set[int]:
-    """The classes of an experience, however its benchmark tells them.
+    """The classes of an experience, or of the task that it was cut from, where that may be known.
 
     Avalanche's benchmarks carry a list, a set, or nothing at all; then the targets are read.
 
     Raises:
         ValueError: neither classes nor targets are there.
     """
+    experience = task_of(experience) or experience
     classes = getattr(experience, "classes_in_this_experience", None)
     if classes is None:
         classes = getattr(experience.dataset, "targets", None)

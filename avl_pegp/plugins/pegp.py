@@ -5,15 +5,27 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
+from avalanche.benchmarks import DatasetExperience
 from avalanche.models.utils import avalanche_forward
 from avalanche.training.plugins import SupervisedPlugin
 from avalanche.training.templates import SupervisedTemplate
 from torch import nn
-from tqdm.auto import tqdm
 
-from avl_pegp.plugins.experience import classes_of, statistics_loader
-from avl_pegp.projection import PEGP
-from avl_pegp.projection.pegp import Energy, Projection
+from avl_pegp.pet.config import require_positive
+from avl_pegp.plugins.experience import (
+    classes_of,
+    is_online,
+    own_samples,
+    require_samples,
+    statistics_loader,
+    task_of,
+)
+from avl_pegp.plugins.forward_pass import around_next_forward
+from avl_pegp.plugins.pieces import Pieces
+from avl_pegp.plugins.progress import watched
+from avl_pegp.projection import PEGP, Protection
+from avl_pegp.projection.energy import Energy
+from avl_pegp.projection.pegp import Projection
 
 
 class PEGPPlugin(SupervisedPlugin[SupervisedTemplate]):
@@ -25,19 +37,30 @@ class PEGPPlugin(SupervisedPlugin[SupervisedTemplate]):
     the bases. No sample is kept. Optimizer state that Avalanche carries from one experience to the
     next does no harm, as it is the step that is projected.
 
+    In an online stream, whose experiences are pieces seen once, the statistics come from the training
+    minibatches themselves (replayed samples excluded): there is no further pass. Bases then grow
+    when a task is complete; where the stream tells no boundaries, every so many iterations, and a
+    class is known as soon as it occurs. What is left grows them when ``strategy.train`` ends; only
+    after calls with single pieces, which a loop makes, call ``consolidate()`` yourself at the end.
+
     Reference: Qiao et al., Gradient Projection For Continual Parameter-Efficient Tuning (2024),
     arXiv 2405.13383.
 
     Args:
-        energy: share of the old features' energy to protect, in (0, 1]; a number, or a function of
-            the experience's index. 1.0 keeps old outputs exactly.
+        energy: share of the old features' energy to protect, in (0, 1]; a number, a function of the
+            experience's index such as ``LinearRise``, or a mapping from patterns of site names to
+            either. 1.0 keeps old outputs exactly.
         project: ``"step"``, ``"gradient"`` (as published; exact under plain SGD only) or ``"none"``
             (statistics and meters only, for controls).
-        samples: training samples that feed the statistics of an experience, ``None`` for all.
+        samples: training samples that feed the statistics of an experience, ``None`` for all. An
+            online stream takes all.
         classifier: path of the classifier, ``None`` for the model's ``get_classifier()``.
         exclude: shell-style patterns of trainable tensors to leave unprotected.
         freeze_uncovered: hold what no condition covers from the second experience on, instead of
             refusing it.
+        protection: which directions are chosen, and how firmly they are held; see ``Protection``.
+        rebase: after each experience let LoRAs and adapters start anew beside what they learned.
+        every: iterations between two extensions of the bases, in online streams without boundaries.
         progress: show a bar while statistics are gathered.
 
     Raises:
@@ -66,12 +89,13 @@ class PEGPPlugin(SupervisedPlugin[SupervisedTemplate]):
         *,
         exclude: str | Collection[str] = (),
         freeze_uncovered: bool = False,
+        protection: Protection | None = None,
+        rebase: bool = False,
+        every: int = 100,
         progress: bool = True,
     ) -> None:
         super().__init__()
-        whole = isinstance(samples, int) and not isinstance(samples, bool)
-        if samples is not None and not (whole and samples >= 1):
-            raise ValueError(f"samples={samples!r}: must be a whole number from 1, or None for all")
+        require_positive(self, samples=1 if samples is None else samples, every=every)
         # The model is known when training starts; what can be refused now is refused now.
         self.pegp = PEGP(
             nn.Identity(),
@@ -80,10 +104,15 @@ class PEGPPlugin(SupervisedPlugin[SupervisedTemplate]):
             classifier=classifier,
             exclude=exclude,
             freeze_uncovered=freeze_uncovered,
+            protection=protection,
+            rebase=rebase,
         )
-        self.samples = samples
+        self.samples, self.every = samples, every
         self.progress = progress
         self._loaded: dict[str, Any] | None = None
+        # In online streams: whose pieces come, and what has come since bases last grew.
+        self._pieces = Pieces()
+        self._pieces_of_call = self._pending_iterations = 0
 
     def ranks(self) -> dict[str, tuple[int, int]]:
         """For each site: protected directions, and all there are.
@@ -104,13 +133,42 @@ class PEGPPlugin(SupervisedPlugin[SupervisedTemplate]):
         """Go on from a state; it is checked against the model when training starts."""
         self._loaded = state
 
+    def before_training(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
+        """A call of ``strategy.train`` begins."""
+        self._pieces_of_call = 0
+
+    def before_train_dataset_adaptation(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
+        """Refuse an empty experience before Avalanche trips over it."""
+        require_samples(strategy.experience)
+
     def before_training_exp(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
         """Check the model, and tell which classes come."""
+        experience = strategy.experience
+        if is_online(experience) and self.samples is not None:
+            raise ValueError(
+                f"samples={self.samples} in an online stream: its statistics come from all training "
+                "minibatches; leave samples out"
+            )
+        if self._pieces.begin(task_of(experience)):
+            self.consolidate()
         self.pegp.model = strategy.model
         if self._loaded is not None:
             self.pegp.load_state_dict(self._loaded)
             self._loaded = None
-        self.pegp.begin(classes_of(strategy.experience))
+        if self._pending_iterations == 0:
+            self._begin(experience)
+
+    def before_forward(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
+        """In online streams: let this forward pass feed the statistics."""
+        if is_online(strategy.experience):
+            around_next_forward(strategy, self.pegp.gathering(own_samples(strategy)))
+
+    def after_forward(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
+        """In online streams: the statistics of this minibatch are in."""
+        if is_online(strategy.experience):
+            self._pending_iterations += 1
+            if self._pieces.task is None:
+                self.pegp.admit(set(strategy.mb_y[: own_samples(strategy)].tolist()))
 
     def before_update(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
         """Project the gradients."""
@@ -119,9 +177,38 @@ class PEGPPlugin(SupervisedPlugin[SupervisedTemplate]):
     def after_update(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
         """Replace the step that was made by its projection."""
         self.pegp.project_step()
+        if self._pieces.task is None and self._pending_iterations >= self.every:
+            self.consolidate()
+            self._begin(strategy.experience)
 
     def after_training_exp(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
-        """Stream the experience's features and extend the bases, before any evaluation."""
+        """Extend the bases before any evaluation: an experience, or a task in pieces, is over."""
+        is_over = self._pieces.end(strategy.experience)
+        if not is_online(strategy.experience):
+            self._gather(strategy, **kwargs)
+            self.pegp.extend()
+            return
+        self._pieces_of_call += 1
+        if is_over:
+            self.consolidate()
+
+    def after_training(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
+        """Extend the bases by what is left of a stream. A single piece is one of a loop's."""
+        if self._pieces_of_call > 1:
+            self.consolidate()
+
+    def consolidate(self) -> None:
+        """In online streams: extend the bases by what came since they last grew, if anything did."""
+        if self._pending_iterations:
+            self.pegp.extend()
+            self._pending_iterations = 0
+
+    def _begin(self, experience: DatasetExperience[Any]) -> None:
+        """Where tasks are not told, classes are admitted as they occur."""
+        self.pegp.begin(set() if task_of(experience) is None else classes_of(experience))
+
+    def _gather(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
+        """Stream the experience's features."""
         loader = statistics_loader(
             strategy.experience,
             samples=self.samples,
@@ -129,11 +216,10 @@ class PEGPPlugin(SupervisedPlugin[SupervisedTemplate]):
             num_workers=kwargs.get("num_workers", 0),
             seed=self.pegp.past.experiences,
         )
-        batches = tqdm(loader, desc="PEGP: gathering", leave=False, disable=not self.progress)
+        batches = watched(loader, "PEGP: gathering", self.progress)
 
         def forward(batch: Any) -> None:
             x, *rest = (element.to(strategy.device) for element in batch)
             avalanche_forward(strategy.model, x, rest[-1])
 
         self.pegp.gather(batches, forward)
-        self.pegp.extend()

@@ -1,7 +1,8 @@
-"""One progress bar over all training iterations of a run, with the time left."""
+"""Progress bars, in a terminal only: over a run, and over a pass that gathers something."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from avalanche.training.plugins import SupervisedPlugin
@@ -9,8 +10,19 @@ from avalanche.training.templates import SupervisedTemplate
 from tqdm.auto import tqdm
 
 
+def watched(batches: Iterable[Any], title: str, shown: bool) -> Iterable[Any]:
+    """The same batches, with a bar over them where it is shown and someone watches.
+
+    Example:
+        >>> list(watched([1, 2], "gathering", shown=False))
+        [1, 2]
+    """
+    bar: Iterable[Any] = tqdm(batches, desc=title, leave=False, disable=None if shown else True)
+    return bar
+
+
 class ProgressPlugin(SupervisedPlugin[SupervisedTemplate]):
-    """A bar that counts experiences in fractions of their iterations.
+    """A bar that counts experiences in fractions of their iterations; in a terminal only.
 
     Args:
         title: shown before the bar.
@@ -27,6 +39,7 @@ class ProgressPlugin(SupervisedPlugin[SupervisedTemplate]):
             total=experiences,
             desc=title,
             unit="experience",
+            disable=None,  # stay quiet where nobody watches
             bar_format="{l_bar}{bar}| {n:.1f}/{total} experiences [{elapsed} < {remaining}]",
         )
         self._share = 0.0

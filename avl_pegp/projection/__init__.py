@@ -1,7 +1,9 @@
 """Gradient projection: second moments, bases, and the object that holds steps to them. Torch only."""
 
-from avl_pegp.projection.bases import Projector, extend_basis
+from avl_pegp.projection.bases import Basis, Projector, extend_basis
+from avl_pegp.projection.energy import LinearRise
 from avl_pegp.projection.moments import Moment
 from avl_pegp.projection.pegp import PEGP
+from avl_pegp.projection.protection import Protection
 
-__all__ = ["PEGP", "Moment", "Projector", "extend_basis"]
+__all__ = ["PEGP", "Basis", "LinearRise", "Moment", "Projector", "Protection", "extend_basis"]

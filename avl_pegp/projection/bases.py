@@ -3,24 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 _EPS = torch.finfo(torch.float64).eps
 
 
-def require_energy(energy: float) -> float:
-    """``energy`` itself, or ValueError where it lies outside (0, 1]."""
-    if isinstance(energy, bool) or not isinstance(energy, int | float) or not 0 < energy <= 1:
-        raise ValueError(
-            f"energy={energy!r}: must be a number above 0 and at most 1, the share of old feature "
-            "energy to protect; 1.0 protects all of it"
-        )
-    return float(energy)
+@dataclass(frozen=True)
+class Basis:
+    """Protected directions, and how firmly each is held.
+
+    Attributes:
+        columns: U ``(d, k)``, float64, orthonormal.
+        holds: ``(k,)``, the share in (0, 1] that a step loses along each column.
+    """
+
+    columns: Tensor
+    holds: Tensor
+
+    @classmethod
+    def empty(cls, d: int) -> Basis:
+        """No direction of d."""
+        return cls(torch.zeros(d, 0, dtype=torch.float64), torch.zeros(0, dtype=torch.float64))
+
+    @property
+    def rank(self) -> int:
+        """k, how many columns there are."""
+        return self.columns.shape[1]
+
+    @property
+    def is_hard(self) -> bool:
+        """Whether a step loses all of what lies along every column."""
+        return bool((self.holds == 1).all())
 
 
-def extend_basis(basis: Tensor, moment: Tensor, energy: float, feature_eps: float) -> Tensor:
+def extend_basis(
+    basis: Tensor,
+    moment: Tensor,
+    energy: float,
+    feature_eps: float,
+    *,
+    mean: Tensor | None = None,
+    power: int = 1,
+) -> Tensor:
     """Add to a basis the leading directions that new features hold beyond it.
 
     GPM's rule (Saha et al., 2021, arXiv 2103.09762, eq. 8-9), on σ²: the share ``tr(UᵀCU) / tr C``
@@ -32,6 +60,9 @@ def extend_basis(basis: Tensor, moment: Tensor, energy: float, feature_eps: floa
         moment: C ``(d, d)``, float64, second moment of the new features.
         energy: share to protect, in (0, 1].
         feature_eps: machine epsilon of the dtype that the features had.
+        mean: their mean times the root of their number, ``(d,)``: it then joins first, and
+            ``energy`` counts ``C − mean meanᵀ``, what varies about it.
+        power: eigenvalues count as energy in this power.
 
     Returns:
         ``(d, k + added)``, whose first k columns are U.
@@ -44,21 +75,29 @@ def extend_basis(basis: Tensor, moment: Tensor, energy: float, feature_eps: floa
         >>> extend_basis(moment.new_zeros(3, 0), moment, 1.0, 1e-16).shape
         torch.Size([3, 2])
     """
-    d, total = len(moment), moment.trace()
-    if total <= 0:
+    d, size = len(moment), moment.trace()
+    if size <= 0:
         return basis
+    if energy == 1:
+        size = torch.linalg.eigvalsh(moment)[-1]
+    # Relative to C, never to what is left of it beyond the basis: that may be noise alone.
+    noise = d * max(_EPS, feature_eps**2) * size
+    if mean is not None:
+        rest = mean - basis @ (basis.mT @ mean)
+        if rest.square().sum() > noise:
+            basis = _orthonormal(basis, rest[:, None])
+        moment = moment - torch.outer(mean, mean)
     residual = moment - basis @ (basis.mT @ moment)
     residual = residual - (residual @ basis) @ basis.mT
     values, vectors = torch.linalg.eigh((residual + residual.mT) / 2)
     values, vectors = values.flip(0).clamp_min(0), vectors.flip(1)
-    if energy == 1:
-        # Relative to C, never to the residual: what is left of C after U may be noise alone.
-        noise = d * max(_EPS, feature_eps**2) * torch.linalg.eigvalsh(moment)[-1]
-        added = int((values > noise).sum())
-    else:
-        captured = 1 - values.sum() / total
-        before = captured + (values.cumsum(0) - values) / total
-        added = int((before < energy - d * _EPS).sum())
+    added = int((values > noise).sum())
+    if energy < 1:
+        shares = values**power
+        total = moment.trace() if power == 1 else moment.square().sum()
+        captured = total - shares.sum()
+        before = captured + shares.cumsum(0) - shares
+        added = min(added, int((before < (energy - d * _EPS) * total).sum()))
     return _orthonormal(basis, vectors[:, : min(added, d - basis.shape[1])])
 
 
@@ -84,25 +123,33 @@ class Cast:
 
 
 class Projector:
-    """P = I − U Uᵀ for each group, applied from the right to ``(G, out, d)``.
+    """P = I − U diag(h) Uᵀ for each group, applied from the right to ``(G, out, d)``.
 
-    Where U holds more than half of the directions, the complement's basis is applied instead.
-    Groups are padded with zero columns to one size.
+    h says how firmly each direction is held: 1 makes P a projection. Where U then holds more than half
+    of the directions, the complement's basis is applied instead.
+
+    Attributes:
+        is_hard: whether P is a projection, so that applying it again changes nothing.
     """
 
-    def __init__(self, bases: Sequence[Tensor]) -> None:
-        d = len(bases[0])
-        self._remaining = max(basis.shape[1] for basis in bases) > d // 2
-        kept = [_complement(basis) for basis in bases] if self._remaining else list(bases)
-        width = max(basis.shape[1] for basis in kept)
-        columns = [torch.nn.functional.pad(basis, (0, width - basis.shape[1])) for basis in kept]
-        self._columns = Cast(torch.stack(columns))
+    def __init__(self, bases: Sequence[Basis]) -> None:
+        self.is_hard, d = all(basis.is_hard for basis in bases), len(bases[0].columns)
+        self._remaining = self.is_hard and max(basis.rank for basis in bases) > d // 2
+        kept = [_complement(b.columns) if self._remaining else b.columns for b in bases]
+        self._columns = Cast(_stacked(kept))
+        held = [basis.columns * basis.holds for basis in bases]
+        self._held = self._columns if self.is_hard else Cast(_stacked(held))
 
     def __call__(self, delta: Tensor) -> Tensor:
-        """``(G, out, d)`` without its part along the protected directions, same shape."""
-        columns = self._columns.like(delta)
-        along: Tensor = (delta @ columns) @ columns.mT
+        """``(G, out, d)`` without what is held of its part along the directions, same shape."""
+        along: Tensor = (delta @ self._held.like(delta)) @ self._columns.like(delta).mT
         return along if self._remaining else delta - along
+
+
+def _stacked(matrices: Sequence[Tensor]) -> Tensor:
+    """``(G, d, k)`` of matrices ``(d, ≤ k)``, padded with zero columns."""
+    width = max(matrix.shape[1] for matrix in matrices)
+    return torch.stack([F.pad(matrix, (0, width - matrix.shape[1])) for matrix in matrices])
 
 
 def _complement(basis: Tensor) -> Tensor:

@@ -12,12 +12,14 @@ seen before and present again          orthogonal to the pooled features [x, 1] 
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import asdict
 from typing import Any
 
 from torch import Tensor, nn
 
-from avl_pegp.projection.bases import Projector, extend_basis
+from avl_pegp.projection.bases import Basis, Projector
 from avl_pegp.projection.moments import Moment
+from avl_pegp.projection.protection import Protection
 
 
 def find_classifier(
@@ -73,22 +75,41 @@ def _classifier_module(model: nn.Module, name: str | None) -> nn.Module | None:
 
 
 class ClassifierRows:
-    """Which rows are held, free or projected, for a classifier seen as ``(classes, d + 1)``."""
+    """Which rows are held, free or projected, for a classifier seen as ``(classes, d + 1)``.
+
+    Attributes:
+        seen: classes of earlier experiences.
+        present: classes of the present one.
+        reference: the rows that it began with.
+    """
 
     def __init__(
         self,
         seen: Collection[int] = (),
         present: Collection[int] = (),
         reference: Tensor | None = None,
-        basis: Tensor | None = None,
+        basis: Basis | None = None,
+        moment: Moment | None = None,
     ) -> None:
-        self.seen, self._present = set(seen), set(present)
+        self.seen, self.present = set(seen), set(present)
         self.reference = reference
-        self._basis = basis
+        self._basis, self._moment = basis, moment
         self._project = None if basis is None else Projector([basis])
 
-    def begin(self, rows: Tensor, classes: Collection[int] | None) -> Tensor:
+    @property
+    def is_hard(self) -> bool:
+        """Whether recurring rows lose all of a step's part along the past, not a share of it."""
+        return self._project is None or self._project.is_hard
+
+    def begin(
+        self, rows: Tensor, classes: Collection[int] | None, start: Tensor | None = None
+    ) -> Tensor:
         """Say which classes the coming experience teaches; ``None``: any class may occur.
+
+        Args:
+            rows: as they are now.
+            classes: those to come.
+            start: the rows since which changes are projected; ``None``: the reference.
 
         Returns:
             The rows to start from: what others did to seen rows since is projected as well.
@@ -97,51 +118,79 @@ class ClassifierRows:
             ValueError: a class without a row.
         """
         present = set(range(len(rows))) if classes is None else {int(c) for c in classes}
-        beyond = sorted(c for c in present if not 0 <= c < len(rows))
+        self._require_rows(present, len(rows))
+        start = self.reference if start is None else start
+        if start is not None:
+            known = sorted(self.seen)
+            before = start.to(rows)[known]
+            rows = rows.clone()
+            rows[known] = before + self._projected(rows[known] - before)
+        self.present, self.reference = present, rows.clone()
+        return rows
+
+    def admit(self, classes: Collection[int]) -> None:
+        """Let classes join those of the experience that has begun: they occur after all.
+
+        Raises:
+            ValueError: a class without a row.
+        """
+        if self.reference is not None:
+            self._require_rows(classes, len(self.reference))
+        self.present |= {int(c) for c in classes}
+
+    @staticmethod
+    def _require_rows(classes: Collection[int], rows: int) -> None:
+        beyond = sorted(c for c in classes if not 0 <= c < rows)
         if beyond:
             raise ValueError(
-                f"classes has {beyond}, but the classifier has rows 0 to {len(rows) - 1}: give it "
-                "one row for every class of the stream"
+                f"classes has {beyond}, but the classifier has rows 0 to {rows - 1}: give it one row "
+                "for every class of the stream"
             )
-        if self.reference is not None:
-            known = sorted(self.seen)
-            reference = self.reference.to(rows)[known]
-            rows = rows.clone()
-            rows[known] = reference + self._projected(rows[known] - reference)
-        self._present, self.reference = present, rows.clone()
-        return rows
 
     def restrict(self, delta: Tensor) -> Tensor:
         """A step or gradient ``(classes, d + 1)`` with every row under its condition."""
         delta = delta.clone()
-        delta[[c for c in range(len(delta)) if c not in self._present]] = 0
-        recurring = sorted(self._present & self.seen)
+        delta[[c for c in range(len(delta)) if c not in self.present]] = 0
+        recurring = sorted(self.present & self.seen)
         if recurring:
             delta[recurring] = self._projected(delta[recurring])
         return delta
 
-    def kept(self, rows: Tensor) -> Tensor:
-        """The rows with their step since ``begin`` restricted."""
-        if self.reference is None:
+    def kept(self, rows: Tensor, start: Tensor | None = None) -> Tensor:
+        """The rows with their step from ``start`` restricted; ``None``: since ``begin``."""
+        start = self.reference if start is None else start
+        if start is None:
             return rows
-        reference = self.reference.to(rows)
-        return reference + self.restrict(rows - reference)
+        start = start.to(rows)
+        return start + self.restrict(rows - start)
 
     def _projected(self, delta: Tensor) -> Tensor:
         return delta if self._project is None else self._project(delta[None])[0]
 
-    def extended(self, rows: Tensor, gathered: Moment, energy: float) -> ClassifierRows:
+    def extended(
+        self, rows: Tensor, gathered: Moment, energy: float, protection: Protection
+    ) -> ClassifierRows:
         """The rule after this experience: its pooled features protected, its classes seen."""
-        moment = gathered.of_width(rows.shape[1])[0]
-        basis = moment.new_zeros(len(moment), 0) if self._basis is None else self._basis
-        basis = extend_basis(basis, moment, energy, gathered.feature_eps)
-        return ClassifierRows(self.seen | self._present, self._present, rows.clone(), basis)
+        basis = self._basis or Basis.empty(rows.shape[1])
+        total = gathered if self._moment is None else self._moment + gathered
+        basis = protection.extend(basis, gathered, total, 0, energy)
+        seen = self.seen | self.present
+        return ClassifierRows(seen, self.present, rows.clone(), basis, total)
 
     def state_dict(self) -> dict[str, Any]:
-        """Tensors and lists that ``ClassifierRows(**state)`` takes back."""
+        """Tensors, numbers and lists that ``from_state`` takes back."""
         return {
             "seen": sorted(self.seen),
-            "present": sorted(self._present),
+            "present": sorted(self.present),
             "reference": self.reference,
-            "basis": self._basis,
+            "basis": self._basis and asdict(self._basis),
+            "moment": self._moment and asdict(self._moment),
         }
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> ClassifierRows:
+        """The rule that ``state_dict`` described."""
+        basis, moment = state["basis"], state["moment"]
+        basis = None if basis is None else Basis(basis["columns"].cpu(), basis["holds"].cpu())
+        moment = None if moment is None else Moment(**moment).cpu()
+        return cls(**{**state, "basis": basis, "moment": moment})

@@ -31,6 +31,10 @@ class Coverage:
     uncovered: tuple[str, ...] = ()
     norms: dict[str, nn.Module] = field(default_factory=dict)
 
+    def observed(self) -> dict[str, Site]:
+        """All whose features are gathered: the sites, and the classifier where there is one."""
+        return self.sites if self.head is None else {**self.sites, self.head.name: self.head}
+
     def tensors(self) -> dict[str, Tensor]:
         """The trainable tensors without their gradients, to be read and written in place."""
         return {name: p.detach() for name, p in self.trained.items()}

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from avl_pegp.projection.bases import Cast, Projector, extend_basis
+from avl_pegp.projection.bases import Basis, Cast, Projector
 from avl_pegp.projection.moments import Moment
+from avl_pegp.projection.protection import Protection
 
 
 @dataclass(frozen=True)
@@ -27,14 +28,14 @@ class SiteMemory:
     Attributes:
         reference: W when the basis was last extended, float64.
         moment: second moment of all old features.
-        bases: U of each group ``(d, k)``, float64.
+        bases: U ``(d, k)`` of each group.
         cross: ``(G, out, d)``; ``changed``: a number; both about the reference.
         output_energy: ``Σ tr(W_t C_t W_tᵀ)``, what the drift is relative to.
     """
 
     reference: Tensor
     moment: Moment
-    bases: tuple[Tensor, ...]
+    bases: tuple[Basis, ...]
     cross: Tensor
     changed: float
     output_energy: float
@@ -48,12 +49,12 @@ class SiteMemory:
     @property
     def rank(self) -> int:
         """Protected directions, over all groups."""
-        return sum(basis.shape[1] for basis in self.bases)
+        return sum(basis.rank for basis in self.bases)
 
     @property
     def dimension(self) -> int:
         """All directions, over all groups."""
-        return sum(len(basis) for basis in self.bases)
+        return sum(len(basis.columns) for basis in self.bases)
 
     def drift(self, weight: Tensor) -> float:
         """Squared change of the map on old features, relative to its energy; NaN where that is 0."""
@@ -68,10 +69,19 @@ class SiteMemory:
         C = self.moment.of_width(step.shape[-1])
         return self.changed + _inner(step, 2 * self.cross + step @ C)
 
-    def kept(self, weight: Tensor) -> Tensor:
-        """``reference + P (weight − reference)``: the weight with no change on protected directions."""
-        reference = self._reference.like(weight)
-        return reference + self.project(weight - reference)
+    def kept(self, weight: Tensor, start: Tensor | None = None) -> Tensor:
+        """``start + P (weight − start)``: the weight with its step from ``start`` projected.
+
+        ``None`` starts at the reference, which serves projections: rounding then never adds up. What
+        holds directions in part only must be applied to each step once.
+        """
+        start = self._reference.like(weight) if start is None else start
+        return start + self.project(weight - start)
+
+    def restarted(self, weight: Tensor) -> SiteMemory:
+        """The memory of the same directions for a weight that begins anew, zero on old features."""
+        W = weight.to("cpu", torch.float64, copy=True)
+        return replace(self, reference=W, cross=torch.zeros_like(W), changed=0.0, output_energy=0.0)
 
     def leak(self, weight: Tensor) -> float:
         """‖(W − R) U‖ relative to ‖R‖: 0 where nothing moved along protected directions."""
@@ -83,7 +93,12 @@ class SiteMemory:
 
 
 def extended(
-    memory: SiteMemory | None, weight: Tensor, gathered: Moment, total: Moment, energy: float
+    memory: SiteMemory | None,
+    weight: Tensor,
+    gathered: Moment,
+    total: Moment,
+    energy: float,
+    protection: Protection,
 ) -> SiteMemory:
     """The memory after one more experience; the old one is left as it is.
 
@@ -93,14 +108,15 @@ def extended(
         gathered: moment of this experience's features.
         total: moment of all experiences, this one too.
         energy: share of the new features' energy to protect.
+        protection: the rule by which bases grow.
     """
     W = weight.to("cpu", torch.float64, copy=True)  # or it might stay the live one
     d = W.shape[-1]
     C = gathered.of_width(d)
-    old_bases = [W.new_zeros(d, 0)] * len(C) if memory is None else memory.bases
+    old_bases = (Basis.empty(d),) * len(C) if memory is None else memory.bases
     bases = tuple(
-        extend_basis(basis, group, energy, gathered.feature_eps)
-        for basis, group in zip(old_bases, C, strict=True)
+        protection.extend(basis, gathered, total, group, energy)
+        for group, basis in enumerate(old_bases)
     )
     new_energy = _inner(W, W @ C)
     if memory is None:
@@ -119,7 +135,8 @@ def memory_to_state(memory: SiteMemory) -> dict[str, Any]:
     """Tensors and numbers of a memory, without the moment, which sites share."""
     return {
         "reference": memory.reference,
-        "bases": list(memory.bases),
+        "bases": [basis.columns for basis in memory.bases],
+        "holds": [basis.holds for basis in memory.bases],
         "cross": memory.cross,
         "changed": memory.changed,
         "output_energy": memory.output_energy,
@@ -128,5 +145,8 @@ def memory_to_state(memory: SiteMemory) -> dict[str, Any]:
 
 def memory_from_state(state: dict[str, Any]) -> SiteMemory:
     """The memory that ``memory_to_state`` described, with its moment beside it."""
+    state = dict(state)
+    parts = zip(state.pop("bases"), state.pop("holds"), strict=True)
+    bases = tuple(Basis(columns.cpu(), holds.cpu()) for columns, holds in parts)
     tensors = {name: state[name].cpu() for name in ("reference", "cross")}
-    return SiteMemory(**{**state, **tensors, "bases": tuple(U.cpu() for U in state["bases"])})
+    return SiteMemory(**{**state, **tensors, "bases": bases})

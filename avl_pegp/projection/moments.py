@@ -6,6 +6,7 @@ float64 matrix. A site without a bias uses the leading part, a biased one all of
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -49,13 +50,34 @@ class Moment:
 
     def cpu(self) -> Moment:
         """Itself where it is on the CPU, else a copy there: the past must outlive a move."""
-        on_cpu = self.matrix.device.type == "cpu"
-        return self if on_cpu else Moment(self.matrix.cpu(), self.feature_eps)
+        is_there = self.matrix.device.type == "cpu"
+        return self if is_there else Moment(self.matrix.cpu(), self.feature_eps)
 
     def of_width(self, width: int) -> Tensor:
         """The part that a weight of this input width meets: ``d``, or ``d + 1`` with a bias."""
         return self.matrix[:, :width, :width]
 
+    def mean(self, width: int) -> Tensor:
+        """``(G, width)``, the mean row times the root of how many there were; 0 where there were none.
+
+        ``of_width`` minus its outer product is the second moment about the mean.
+        """
+        count = self.matrix[:, -1:, -1]
+        return self.matrix[:, -1, :width] / count.clamp_min(1).sqrt()
+
+    @classmethod
+    def of_zeros(cls, like: Moment, width: int) -> Moment:
+        """The moment of as many rows of ``width`` zeros as another has rows."""
+        matrix = like.matrix.new_zeros(len(like.matrix), width + 1, width + 1)
+        matrix[:, -1, -1] = like.matrix[:, -1, -1]
+        return cls(matrix, like.feature_eps)
+
     def is_finite(self) -> bool:
         """False where a feature was NaN or infinite, or too large to be squared."""
         return bool(torch.isfinite(self.matrix).all())
+
+
+def on_cpu(moments: Mapping[str, Moment]) -> dict[str, Moment]:
+    """The same moments on the CPU; those that were one object still are."""
+    moved = {id(moment): moment.cpu() for moment in moments.values()}
+    return {name: moved[id(moment)] for name, moment in moments.items()}

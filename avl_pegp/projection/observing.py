@@ -20,13 +20,18 @@ class Observer:
     Args:
         modules: by name, each with its number of groups.
         moments: what was seen before, to be added to.
+        samples: how many of each batch count, the first ones; ``None`` for all.
     """
 
     def __init__(
-        self, modules: Mapping[str, tuple[nn.Module, int]], moments: Mapping[str, Moment]
+        self,
+        modules: Mapping[str, tuple[nn.Module, int]],
+        moments: Mapping[str, Moment],
+        samples: int | None = None,
     ) -> None:
         self.moments = dict(moments)
         self._modules = modules
+        self._samples = samples
         self._calls: dict[str, list[Moment]] = {}
         self._seen: dict[tuple[int, int], tuple[weakref.ref[Tensor], int, Moment]] = {}
 
@@ -59,7 +64,7 @@ class Observer:
         found = self._seen.get((id(x), groups))
         if found is not None and found[0]() is x and found[1] == x._version:
             return found[2]
-        moment = Moment.of(x.detach(), groups)
+        moment = Moment.of(x.detach()[: self._samples], groups)
         if not moment.is_finite():
             raise ValueError(
                 f"site {name} received NaN or infinite features: no basis can protect them; look "

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Literal, get_args
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from avl_pegp.projection.bases import require_energy
 from avl_pegp.projection.coverage import Coverage, cover
+from avl_pegp.projection.energy import Energy, energy_at, require_valid
 from avl_pegp.projection.memory import SiteMemory, extended
-from avl_pegp.projection.moments import Moment
+from avl_pegp.projection.moments import Moment, on_cpu
 from avl_pegp.projection.observing import Observer, inference_state
+from avl_pegp.projection.protection import Protection
+from avl_pegp.projection.rebasing import rebasable_modules, rebase
 from avl_pegp.projection.state import (
     Past,
     fingerprint,
@@ -21,7 +24,6 @@ from avl_pegp.projection.state import (
     state_from_past,
 )
 
-Energy = float | Callable[[int], float]
 Projection = Literal["step", "gradient", "none"]
 
 
@@ -36,16 +38,21 @@ class PEGP:
     Args:
         model: with PETs attached, wrapped by peft, or any module whose trainable tensors are linear
             layers.
-        energy: share of the features' energy to protect, in (0, 1]; a number, or a function of the
-            experience's index (from 0).
+        energy: share of the features' energy to protect, in (0, 1]; a number, a function of the
+            experience's index (from 0) such as ``LinearRise``, or a mapping from shell-style
+            patterns of site names to either, of which the first that fits counts.
         project: ``"step"`` projects gradients, then the step that the optimizer made of them;
             ``"gradient"`` gradients alone, as published: exact under plain SGD only; ``"none"``
-            nothing: statistics and meters only, for controls.
+            nothing: statistics and meters only, for controls. What ``protection`` holds in part is
+            taken once: with ``"step"`` from the step alone.
         classifier: path of the classifier, whose rows are under a rule of their own; ``None`` takes
             ``model.get_classifier()`` where there is one.
         exclude: shell-style patterns of trainable tensors to leave unprotected.
         freeze_uncovered: hold tensors that no condition covers from the second experience on,
             instead of refusing them.
+        protection: which directions are chosen, and how firmly they are held; by default GPM's rule.
+        rebase: after each experience let LoRAs and adapters start anew beside what they have
+            learned, on inputs that the old ones leave free. It wants an ``energy`` near 1.
 
     Raises:
         ValueError: an argument outside what is allowed; at ``begin``, a model that can't be
@@ -78,9 +85,10 @@ class PEGP:
         classifier: str | None = None,
         exclude: str | Collection[str] = (),
         freeze_uncovered: bool = False,
+        protection: Protection | None = None,
+        rebase: bool = False,
     ) -> None:
-        if not callable(energy):
-            require_energy(energy)
+        require_valid(energy)
         if project not in get_args(Projection):
             raise ValueError(
                 f"project={project!r}: must be one of {', '.join(get_args(Projection))}"
@@ -90,10 +98,20 @@ class PEGP:
         self.classifier = classifier
         self.exclude = (exclude,) if isinstance(exclude, str) else tuple(exclude)
         self.freeze_uncovered = freeze_uncovered
+        self.protection = protection or Protection()
+        self.rebase = rebase
+        if rebase and not (self.protection.is_hard and project == "step"):
+            raise ValueError(
+                f"rebase=True with project={project!r} and {self.protection}: a fresh branch is kept "
+                "off old inputs only where steps are projected fully; leave eta and alpha alone and "
+                "use project='step'"
+            )
         self.past = Past()
         self._gathered: dict[str, Moment] = {}
         self._coverage = Coverage()
         self._begun = False
+        # Weights after the latest step, where steps are held in part and each must be taken by itself.
+        self._last: dict[str, Tensor] | None = None
 
     @torch.no_grad()
     def begin(self, classes: Collection[int] | None = None) -> None:
@@ -112,16 +130,30 @@ class PEGP:
                 ``energy`` of this experience outside (0, 1], or a model that is no longer the one
                 that earlier experiences were gathered with.
         """
-        self._energy_now()
         self._look_over()
+        self._energies()
+        if self.rebase and not rebasable_modules(self.model, self._coverage.sites):
+            raise ValueError("rebase=True, but the model has no LoRA or Adapter to start anew")
         self._coverage.require_still()
-        head, tensors = self._coverage.head, self._coverage.tensors()
+        head, tensors, last = self._coverage.head, self._coverage.tensors(), self._last
         if head is not None:
-            rows = self.past.rows.begin(head.read(tensors)[0], classes)
+            start = None if last is None else head.read(last)[0]
+            rows = self.past.rows.begin(head.read(tensors)[0], classes, start)
             if self.project != "none":
                 head.write(rows[None], tensors)
         self._begun = True
         self.project_step()
+
+    def admit(self, classes: Collection[int]) -> None:
+        """Let more classes join those that ``begin`` was told, where they are not known before.
+
+        Raises:
+            RuntimeError: ``begin`` was not called.
+            ValueError: a class without a classifier row.
+        """
+        self._require_begun()
+        if self._coverage.head is not None:
+            self.past.rows.admit(classes)
 
     @torch.no_grad()
     def project_gradients(self) -> None:
@@ -138,11 +170,14 @@ class PEGP:
         for name in self.past.frozen.keys() & self._coverage.trained.keys():
             self._coverage.trained[name].grad = None
         gradients, head = self._coverage.gradients(), self._coverage.head
-        for name, memory in self.past.memories.items():
+        # A share must be taken once: what the step will lose in part, the gradient keeps.
+        hard = self.past.is_hard
+        memories = self.past.memories if hard or self.project == "gradient" else {}
+        for name, memory in memories.items():
             site = self._coverage.sites[name]
             if site.tensors <= gradients.keys():
                 site.write(memory.project(site.read(gradients)), gradients)
-        if head is not None and head.tensors <= gradients.keys():
+        if hard and head is not None and head.tensors <= gradients.keys():
             head.write(self.past.rows.restrict(head.read(gradients)[0])[None], gradients)
 
     @torch.no_grad()
@@ -157,16 +192,19 @@ class PEGP:
         self._require_begun()
         if self.project == "none":
             return
-        tensors, head = self._coverage.tensors(), self._coverage.head
+        tensors, head, last = self._coverage.tensors(), self._coverage.head, self._last
         if head is not None:
-            head.write(self.past.rows.kept(head.read(tensors)[0])[None], tensors)
-        if self.project == "gradient":
-            return
-        for name in self.past.frozen.keys() & tensors.keys():
-            tensors[name].copy_(self.past.frozen[name])
-        for name, memory in self.past.memories.items():
-            site = self._coverage.sites[name]
-            site.write(memory.kept(site.read(tensors)), tensors)
+            start = None if last is None else head.read(last)[0]
+            head.write(self.past.rows.kept(head.read(tensors)[0], start)[None], tensors)
+        if self.project == "step":
+            for name in self.past.frozen.keys() & tensors.keys():
+                tensors[name].copy_(self.past.frozen[name])
+            for name, memory in self.past.memories.items():
+                site = self._coverage.sites[name]
+                start = None if last is None else site.read(last)
+                site.write(memory.kept(site.read(tensors), start), tensors)
+        if not self.past.is_hard:
+            self._last = {name: tensor.clone() for name, tensor in tensors.items()}
 
     def gather(self, loader: Iterable[Any], forward: Callable[[Any], object] | None = None) -> None:
         """Add the features of an experience to the statistics, in eval mode and without gradients.
@@ -184,55 +222,76 @@ class PEGP:
         self._look_over()
         if self._begun:
             self.project_step()
-        observed = {name: (s.module, s.groups) for name, s in self._coverage.sites.items()}
-        if self._coverage.head is not None:
-            observed[self._coverage.head.name] = (self._coverage.head.module, 1)
-        observer = Observer(observed, self._gathered)
+        observer = self._observer()
         with inference_state(self.model), observer.watching():
             for batch in loader:
                 self._forward(batch) if forward is None else forward(batch)
                 observer.end_of_batch()
         if not observer.moments:
             raise ValueError("gather(loader): the loader gave no batch; give the experience's data")
-        silent = [name for name in observed if name not in observer.moments]
-        if silent:
-            raise ValueError(
-                f"the forward pass never called {', '.join(silent)}: such a layer's weight is read "
-                "from outside, so that its features can't be seen; freeze it"
-            )
-        on_cpu = {id(moment): moment.cpu() for moment in observer.moments.values()}
-        self._gathered = {name: on_cpu[id(moment)] for name, moment in observer.moments.items()}
+        self._require_all_seen(observer.moments)
+        self._gathered = observer.moments
+
+    @contextmanager
+    def gathering(self, samples: int | None = None) -> Iterator[None]:
+        """A block whose one forward pass, in training, also feeds the statistics: no further pass.
+
+        For streams that show each sample once. The weights move between batches, so that the
+        statistics are approximate, except at sites above which nothing trains.
+
+        Args:
+            samples: how many of the batch count, the first ones; ``None`` for all.
+
+        Raises:
+            RuntimeError: ``begin`` was not called.
+            ValueError: NaN or infinite features (the site is named).
+        """
+        self._require_begun()
+        observer = self._observer(samples)
+        with observer.watching():
+            yield
+        observer.end_of_batch()
+        self._gathered = observer.moments
 
     @torch.no_grad()
     def extend(self) -> None:
-        """Call after ``gather``: protect the gathered features from now on.
+        """Call after gathering: protect the gathered features from now on.
 
         Raises:
-            ValueError: ``energy`` of this experience is outside (0, 1].
+            ValueError: ``energy`` of this experience is outside (0, 1], or a trainable layer was
+                never called while gathering.
             RuntimeError: nothing was gathered.
         """
         if not self._gathered:
             raise RuntimeError("extend() without statistics: call gather(loader) first")
+        self._require_all_seen(self._gathered)
         if self._begun:
             self.project_step()
-        past, tensors, energy = self.past, self._coverage.tensors(), self._energy_now()
+        past, coverage, energies = self.past, self._coverage, self._energies()
+        gathered, tensors = on_cpu(self._gathered), coverage.tensors()
         totals: dict[tuple[int, int], Moment] = {}
         memories: dict[str, SiteMemory] = {}
-        for name, site in self._coverage.sites.items():
-            memory, new = past.memories.get(name), self._gathered[name]
+        for name, site in coverage.sites.items():
+            memory, new, energy = past.memories.get(name), gathered[name], energies[name]
             key = (id(memory and memory.moment), id(new))
             if key not in totals:  # sites that always saw the same tensor go on sharing one moment
                 totals[key] = new if memory is None else memory.moment + new
-            memories[name] = extended(memory, site.read(tensors), new, totals[key], energy)
-        rows, head = past.rows, self._coverage.head
+            weight = site.read(tensors)
+            memories[name] = extended(memory, weight, new, totals[key], energy, self.protection)
+        rows, head = past.rows, coverage.head
         if head is not None:
-            rows = rows.extended(head.read(tensors)[0], self._gathered[head.name], energy)
-        frozen = {name: tensors[name].clone() for name in self._coverage.uncovered}
-        trained = tuple(self._coverage.trained)
-        backbone = past.backbone or fingerprint(self.model, trained)
-        trained = past.trained or trained
+            now, energy = head.read(tensors)[0], energies[head.name]
+            rows = rows.extended(now, gathered[head.name], energy, self.protection)
+        if self.rebase:
+            require_same_model(past, self.model, coverage)
+            modules = rebasable_modules(self.model, coverage.sites)
+            memories = rebase(modules, memories, coverage.sites, tensors, self.protection)
+        frozen = {name: tensors[name].clone() for name in coverage.uncovered}
+        trained = past.trained or tuple(coverage.trained)
+        backbone = "" if self.rebase else past.backbone  # a rebase has added to what is fixed
+        backbone = backbone or fingerprint(self.model, trained)
         self.past = Past(past.experiences + 1, memories, rows, frozen, trained, backbone)
-        self._gathered, self._begun = {}, False
+        self._gathered, self._begun, self._last = {}, False, None
 
     def ranks(self) -> dict[str, tuple[int, int]]:
         """For each site: protected directions, and all there are. Empty before ``extend``."""
@@ -252,12 +311,13 @@ class PEGP:
         """Everything learned about the past, as tensors, numbers, lists and dicts.
 
         ``torch.load(..., weights_only=True)`` reads it back. Statistics gathered but not yet
-        extended are left out.
+        extended are left out. Save between experiences where ``protection`` holds in part: the state
+        cannot tell its steps within one from the weights of another model.
         """
         return state_from_past(self.past)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where ``state_dict`` left off. Load the model's weights first.
+        """Go on where ``state_dict`` left off, by ``begin``. Load the model's weights first.
 
         Raises:
             ValueError: the state is not of this model. Nothing is then taken over.
@@ -266,15 +326,30 @@ class PEGP:
         check_weights = self.project == "step"
         self.past = past_from_state(state, self.model, coverage, check_weights)
         self._coverage = coverage
+        self._gathered, self._begun, self._last = {}, False, None
 
     def _look_over(self) -> None:
         coverage = cover(self.model, self.classifier, self.exclude, self.freeze_uncovered)
         require_same_model(self.past, self.model, coverage)
         self._coverage = coverage
 
-    def _energy_now(self) -> float:
-        energy = self.energy(self.past.experiences) if callable(self.energy) else self.energy
-        return require_energy(energy)
+    def _energies(self) -> dict[str, float]:
+        """The energy of every site and of the classifier, in this experience."""
+        observed = self._coverage.observed()
+        return {name: energy_at(self.energy, name, self.past.experiences) for name in observed}
+
+    def _observer(self, samples: int | None = None) -> Observer:
+        observed = self._coverage.observed().items()
+        modules = {name: (site.module, site.groups) for name, site in observed}
+        return Observer(modules, self._gathered, samples)
+
+    def _require_all_seen(self, moments: Collection[str]) -> None:
+        silent = [name for name in self._coverage.observed() if name not in moments]
+        if silent:
+            raise ValueError(
+                f"the forward pass never called {', '.join(silent)}: such a layer's weight is read "
+                "from outside, so that its features can't be seen; freeze it"
+            )
 
     def _require_begun(self) -> None:
         if not self._begun:

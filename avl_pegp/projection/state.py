@@ -19,7 +19,7 @@ from avl_pegp.projection.coverage import Coverage
 from avl_pegp.projection.memory import SiteMemory, memory_from_state, memory_to_state
 from avl_pegp.projection.moments import Moment
 
-_FORMAT = 1
+_FORMAT = 2
 _LEAK = 1e-4  # above what float32 weights lose by rounding, far below what another model shows
 
 
@@ -42,6 +42,11 @@ class Past:
     frozen: dict[str, Tensor] = field(default_factory=dict)
     trained: tuple[str, ...] = ()
     backbone: str = ""
+
+    @property
+    def is_hard(self) -> bool:
+        """Whether steps lose all of what is protected: to take it away twice is then no more."""
+        return self.rows.is_hard and all(m.project.is_hard for m in self.memories.values())
 
 
 def require_same_model(past: Past, model: nn.Module, coverage: Coverage) -> None:
@@ -145,7 +150,7 @@ def _read(state: dict[str, Any]) -> Past:
         return Past(
             state["experiences"],
             memories,
-            ClassifierRows(**state["classifier"]),
+            ClassifierRows.from_state(state["classifier"]),
             dict(state["frozen"]),
             tuple(state["trained"]),
             state["backbone"],

@@ -23,13 +23,8 @@ class Kept(BaseLogger):
 def test_both_matrices_are_those_of_the_logits(batch):
     """Also whatever the batch size: nothing leaks from the batch into a prediction."""
     benchmark, logger, accuracy = stream(per_class=3), Kept(), AccuracyMatrices(3)
-    parts = naive(eval_mb_size=batch, train_epochs=2)
     evaluator = EvaluationPlugin(accuracy, loggers=[logger])
-    parts.strategy.plugins = [
-        evaluator if plugin is parts.strategy.evaluator else plugin
-        for plugin in parts.strategy.plugins
-    ]
-    parts.strategy.evaluator = evaluator
+    parts = naive(eval_mb_size=batch, train_epochs=2, evaluator=evaluator)
     expected = {"class_incremental": [], "task_aware": []}
     for i, experience in enumerate(benchmark.train_stream):
         parts.strategy.train(experience, eval_streams=[])

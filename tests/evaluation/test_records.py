@@ -17,7 +17,7 @@ from avl_pegp.evaluation import (
 )
 
 
-def record(seed=0, last=0.5, method="pegp"):
+def record(seed=0, last=0.5, method="pegp", **rest):
     matrix = [[0.9, None], [last, 0.7]]
     return Record.of(
         accuracy_matrix=matrix,
@@ -34,6 +34,7 @@ def record(seed=0, last=0.5, method="pegp"):
         ranks={"a": (1, 2)},
         drift={"a": float("nan")},
         config={"energy": 0.97},
+        **rest,
     )
 
 
@@ -42,11 +43,17 @@ def test_a_record_is_read_back_with_all_its_fields(tmp_path):
     first, second = json.loads((tmp_path / "results.json").read_text())
     assert first["average_accuracy"] == pytest.approx(0.6)
     assert first["forgetting"] == pytest.approx(0.4)
+    assert first["backward_transfer"] == pytest.approx(-0.4)
+    assert first["forward_transfer"] is None
     assert first["accuracy_matrix"] == [[0.9, None], [0.5, 0.7]]
     assert first["versions"].keys() >= {"python", "torch", "avalanche-lib", "timm"}
     assert second["seed"] == 1
     assert second["drift"] == {"a": None}  # JSON has no NaN
     assert os.listdir(tmp_path) == ["results.json"]
+
+
+def test_forward_transfer_is_recorded_where_it_was_evaluated():
+    assert record(forward_transfer=0.25).forward_transfer == 0.25
 
 
 def test_a_value_that_json_cannot_hold_leaves_the_old_file(tmp_path):

@@ -8,10 +8,10 @@ import torch
 from avalanche.training.plugins import SupervisedPlugin
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.neighbors import NearestCentroid
-from streams import naive, stream
+from streams import naive, online, stream
 
 from avl_pegp.backbones.heads import ClassStatistics
-from avl_pegp.plugins import ClassStatisticsPlugin
+from avl_pegp.plugins import ClassStatisticsPlugin, PEGPPlugin
 
 
 def blobs(seed=0, n=60):
@@ -111,3 +111,97 @@ def test_a_classifier_that_is_not_linear_is_refused():
     parts = naive(plugins=[ClassStatisticsPlugin(classifier="blocks.0", progress=False)])
     with pytest.raises(ValueError, match="classifier='blocks.0' holds 2 linear layers"):
         parts.strategy.train(stream().train_stream[0], eval_streams=[])
+
+
+def features_of(model, experience):
+    """What the classifier receives for an experience's images, and their labels."""
+    x = torch.stack([item[0] for item in experience.dataset.eval()])
+    y = torch.tensor([item[1] for item in experience.dataset])
+    with torch.no_grad():
+        return model.eval().forward_head(model.forward_features(x), pre_logits=True), y
+
+
+def by_hand(model, experiences):
+    """Statistics of these experiences under the model as it is now."""
+    expected = ClassStatistics(6, 64)
+    for experience in experiences:
+        expected.update(*features_of(model, experience))
+    return expected
+
+
+def assert_same(ours, expected):
+    torch.testing.assert_close(ours.counts, expected.counts)
+    torch.testing.assert_close(ours.means, expected.means)
+    torch.testing.assert_close(ours.scatter, expected.scatter)
+
+
+@pytest.mark.parametrize("size", [4, 5])
+@pytest.mark.parametrize("boundaries", [True, False])
+def test_from_a_stream_seen_once_they_are_those_of_the_whole_where_nothing_moves(size, boundaries):
+    head = ClassStatisticsPlugin(progress=False)
+    parts = naive(plugins=[head], train_epochs=1, train_mb_size=size)
+    for group in parts.strategy.optimizer.param_groups:
+        group["lr"] = 0.0
+    parts.strategy.train(online(size, boundaries), eval_streams=[])
+    assert_same(head.statistics, by_hand(parts.model, stream(per_class=6).train_stream))
+
+
+def test_from_a_stream_seen_once_they_have_the_features_of_their_time():
+    head = ClassStatisticsPlugin(progress=False)
+    parts = naive(plugins=[head], train_epochs=1, train_mb_size=4)
+    pieces = list(online(4))
+    parts.strategy.train(pieces[:3], eval_streams=[])
+    kept = copy.deepcopy(head.statistics)
+    parts.strategy.train(pieces[3:], eval_streams=[])
+    assert torch.equal(head.statistics.means[:2], kept.means[:2])
+    assert head.statistics.counts.tolist() == [6] * 6
+
+
+def test_recomputing_replaces_stale_statistics_by_fresh_ones():
+    head = ClassStatisticsPlugin(progress=False)
+    parts = naive(plugin=PEGPPlugin(project="none", progress=False), plugins=[head])
+    tasks = stream(per_class=3).train_stream
+    parts.strategy.train(tasks[:2], eval_streams=[])
+    fresh = by_hand(parts.model, tasks[:2])
+    assert (head.statistics.means[0] - fresh.means[0]).norm() > 1e-3 * fresh.means[0].norm()
+    modes = [module.training for module in parts.model.train().modules()]
+    for _ in range(2):
+        head.recompute(parts.strategy, tasks[:2])
+        assert_same(head.statistics, fresh)
+    assert modes == [module.training for module in parts.model.modules()]
+
+
+def test_statistics_that_cannot_be_recomputed_stay_as_they_were():
+    head = ClassStatisticsPlugin(progress=False)
+    parts, task = naive(plugins=[head], train_epochs=1), stream().train_stream[0]
+    parts.strategy.train(task, eval_streams=[])
+    kept = head.statistics
+    with torch.no_grad():
+        parts.model.norm.weight.fill_(torch.nan)
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        head.recompute(parts.strategy, [task])
+    assert head.statistics is kept
+    assert not parts.model.head._forward_pre_hooks
+
+
+def test_an_experience_that_breaks_off_leaves_statistics_as_they_were():
+    head = ClassStatisticsPlugin(progress=False)
+    parts = naive(plugin=head, train_epochs=0, eval_mb_size=1)
+    tasks = stream(per_class=2).train_stream
+    parts.strategy.train(tasks[0], eval_streams=[])
+    scales = iter([1.0, 1.0, torch.nan])  # two samples go well
+    parts.model.norm.register_forward_hook(lambda _, args, output: output * next(scales))
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        parts.strategy.train(tasks[1], eval_streams=[])
+    assert head.statistics.counts.tolist() == [2, 2, 0, 0, 0, 0]
+
+
+def test_an_evaluation_that_fails_leaves_no_hook():
+    parts = naive(plugins=[ClassStatisticsPlugin(progress=False)], train_epochs=1)
+    benchmark = stream()
+    parts.strategy.train(benchmark.train_stream[0], eval_streams=[])
+    broken = parts.model.head.register_forward_pre_hook(lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        parts.strategy.eval(benchmark.test_stream)
+    broken.remove()
+    assert not parts.model.head._forward_pre_hooks

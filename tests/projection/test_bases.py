@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avl_pegp.projection import Projector, extend_basis
-from avl_pegp.projection.bases import require_energy
+from avl_pegp.projection import Basis, Projector, extend_basis
 
 EPS64 = float(np.finfo(np.float64).eps)
 seeds = st.integers(0, 2**31 - 1)
@@ -22,6 +20,10 @@ def features(seed: int, rows: int, d: int, rank: int) -> torch.Tensor:
     sizes = torch.logspace(0, -3, rank, dtype=torch.float64)
     draw = torch.randn(rows, rank, generator=g, dtype=torch.float64) * sizes
     return draw @ torch.randn(rank, d, generator=g, dtype=torch.float64)
+
+
+def hard(columns: torch.Tensor) -> Basis:
+    return Basis(columns, torch.ones(columns.shape[1], dtype=torch.float64))
 
 
 def grown(x: torch.Tensor, energy: float, basis: torch.Tensor | None = None) -> torch.Tensor:
@@ -91,11 +93,30 @@ def test_a_projector_equals_the_full_matrix_for_any_rank(seed, d, data):
         for k in ranks
     ]
     delta = torch.randn(len(ranks), 5, d, generator=g, dtype=torch.float64)
-    out = Projector(bases)(delta)
+    out = Projector([hard(basis) for basis in bases])(delta)
     for basis, before, after in zip(bases, delta, out, strict=True):
         full = np.eye(d) - basis.numpy() @ basis.numpy().T
         np.testing.assert_allclose(after.numpy(), before.numpy() @ full, atol=1e-12)
-    torch.testing.assert_close(Projector(bases)(out), out, atol=1e-12, rtol=0)
+    torch.testing.assert_close(
+        Projector([hard(basis) for basis in bases])(out), out, atol=1e-12, rtol=0
+    )
+
+
+@given(seeds, st.integers(2, 12), st.data())
+def test_directions_held_in_part_lose_their_share(seed, d, data):
+    ranks = data.draw(st.lists(st.integers(0, d), min_size=1, max_size=3))
+    g = torch.Generator().manual_seed(seed)
+    bases = []
+    for k in ranks:
+        columns = torch.linalg.qr(torch.randn(d, d, generator=g, dtype=torch.float64))[0][:, :k]
+        bases.append(Basis(columns, torch.rand(k, generator=g, dtype=torch.float64)))
+    delta = torch.randn(len(ranks), 5, d, generator=g, dtype=torch.float64)
+    project = Projector(bases)
+    for basis, before, after in zip(bases, delta, project(delta), strict=True):
+        U, h = basis.columns.numpy(), basis.holds.numpy()
+        full = np.eye(d) - U @ np.diag(h) @ U.T
+        np.testing.assert_allclose(after.numpy(), before.numpy() @ full, atol=1e-12)
+    assert project.is_hard is all(basis.is_hard for basis in bases) is (max(ranks) == 0)
 
 
 @given(seeds)
@@ -103,11 +124,5 @@ def test_projections_from_both_sides_commute(seed):
     g = torch.Generator().manual_seed(seed)
     u, v = (torch.linalg.qr(torch.randn(n, 2, generator=g, dtype=torch.float64))[0] for n in (6, 4))
     delta = torch.randn(1, 4, 6, generator=g, dtype=torch.float64)
-    right, left = Projector([u]), Projector([v])
+    right, left = Projector([hard(u)]), Projector([hard(v)])
     torch.testing.assert_close(right(left(delta.mT).mT), left(right(delta).mT).mT)
-
-
-@pytest.mark.parametrize("energy", [0, -0.1, 1.0001, float("nan"), True, "0.9"])
-def test_energy_outside_its_range_is_refused(energy):
-    with pytest.raises(ValueError, match=r"energy=.*above 0 and at most 1"):
-        require_energy(energy)

@@ -1,12 +1,9 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 import torch
-from torch import nn
 
 from avl_pegp.projection import Moment
-from avl_pegp.projection.observing import Observer, inference_state
 
 
 def numpy_moment(rows: np.ndarray) -> np.ndarray:
@@ -41,58 +38,3 @@ def test_batches_add_up_in_float64_and_the_coarsest_dtype_counts():
     torch.testing.assert_close(total.matrix, Moment.of(x).matrix)
     assert total.matrix.dtype == torch.float64
     assert total.feature_eps == torch.finfo(torch.float32).eps
-
-
-class Twice(nn.Module):
-    """One layer called twice, and two others that see what the first call saw."""
-
-    def __init__(self):
-        super().__init__()
-        self.a, self.b, self.c = nn.Linear(3, 3), nn.Linear(3, 2), nn.Linear(3, 2)
-
-    def forward(self, x):
-        return self.b(x) + self.c(input=x) + self.a(self.a(x))[..., :2]
-
-
-def observe(model, batches):
-    observer = Observer({name: (getattr(model, name), 1) for name in "abc"}, {})
-    with inference_state(model), observer.watching():
-        for batch in batches:
-            model(batch)
-            observer.end_of_batch()
-    return observer.moments
-
-
-def test_every_call_counts_and_equal_inputs_share_one_moment():
-    model, batches = Twice(), [torch.randn(4, 3), torch.randn(2, 3)]
-    moments = observe(model, batches)
-    assert moments["b"] is moments["c"]
-    assert moments["a"] is not moments["b"]
-    with torch.no_grad():
-        rows = torch.cat([torch.cat([x, model.a(x)]) for x in batches])
-    torch.testing.assert_close(moments["a"].matrix, Moment.of(rows).matrix)
-    torch.testing.assert_close(moments["b"].matrix, Moment.of(torch.cat(batches)).matrix)
-
-
-def test_a_tensor_changed_in_place_is_another_tensor():
-    class InPlace(Twice):
-        def forward(self, x):
-            y = self.b(x)
-            x.mul_(2)
-            return y + self.c(x) + self.a(x)[..., :2]
-
-    x = torch.randn(4, 3)
-    moments = observe(InPlace(), [x.clone()])
-    torch.testing.assert_close(moments["b"].matrix, Moment.of(x).matrix)
-    torch.testing.assert_close(moments["c"].matrix, Moment.of(2 * x).matrix)
-    assert moments["a"] is moments["c"]
-
-
-def test_no_hook_and_no_mode_stays_behind_even_after_an_error():
-    model = Twice().train()
-    model.b.eval()
-    with pytest.raises(ValueError, match="site b received NaN"):
-        observe(model, [torch.full((1, 3), float("nan"))])
-    assert not any(module._forward_pre_hooks for module in model.modules())
-    assert model.training
-    assert not model.b.training

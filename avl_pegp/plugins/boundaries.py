@@ -1,0 +1,114 @@
+"""Where one task ends and the next begins, for methods that hold on to the last one."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+from avalanche.benchmarks import DatasetExperience
+from avalanche.training.plugins import SupervisedPlugin
+from avalanche.training.templates import SupervisedTemplate
+from torch import Tensor, nn
+
+from avl_pegp.pet.trainable import trainable_tensors
+from avl_pegp.plugins.experience import require_samples, task_of
+from avl_pegp.plugins.pieces import Pieces
+
+
+class LastTaskPlugin(SupervisedPlugin[SupervisedTemplate]):
+    """Adds ``strength * penalty(...)`` to the loss from the second task on.
+
+    A subclass says what the penalty is, and what more to learn of a task at its end. What the
+    trainable tensors were then is kept as ``anchor``; of the frozen model nothing is copied.
+
+    ``Pieces`` says when a task ends.
+
+    It adds to the loss, not to gradients, so that its place in the list of plugins is free, but for
+    one that edits weights after a task, such as ``PEGPPlugin(rebase=True)``: that one goes first.
+
+    Args:
+        strength: weight of the penalty, finite and at least 0.
+
+    Raises:
+        ValueError: ``strength`` outside that; at the start of training, an online stream without
+            task boundaries, or a model that no longer trains the same tensors. A tensor may gain
+            rows, as a growing classifier's does: the new ones are free.
+    """
+
+    def __init__(self, strength: float) -> None:
+        super().__init__()
+        if not 0 <= strength < math.inf:
+            raise ValueError(f"strength={strength!r}: must be a finite number of at least 0")
+        self.strength = strength
+        self.anchor: dict[str, Tensor] = {}
+        self._pieces = Pieces()
+
+    @abstractmethod
+    def penalty(self, strategy: SupervisedTemplate) -> Tensor:
+        """The penalty of the current minibatch, a scalar. Asked for only where there is an anchor."""
+
+    def learn(
+        self, strategy: SupervisedTemplate, task: DatasetExperience[Any], **kwargs: Any
+    ) -> None:
+        """Take what the penalty needs of a task that has just ended, before the anchor moves."""
+
+    def before_train_dataset_adaptation(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
+        """Notice that another task begins: the first event of an experience, no model touched yet."""
+        require_samples(strategy.experience)
+        task = task_of(strategy.experience)
+        if task is None:
+            raise ValueError(
+                f"{type(self).__name__} must know where a task ends, and this online stream does not "
+                "tell: split it with access_task_boundaries=True, or use a benchmark with boundaries"
+            )
+        last = self._pieces.task if self._pieces.count else None
+        if self._pieces.begin(task) and last is not None:
+            self._close(strategy, last, **kwargs)
+
+    def before_training_exp(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
+        """Refuse a model that does not train what the anchor holds."""
+        if self.anchor:
+            _require_same_tensors(self.anchor, trainable_tensors(strategy.model))
+
+    def before_backward(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
+        """Add the penalty."""
+        if self.anchor:
+            strategy.loss = strategy.loss + self.strength * self.penalty(strategy)
+
+    def after_training_exp(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
+        """An ordinary experience is over; an online task may be."""
+        if self._pieces.end(strategy.experience):
+            self._close(strategy, task_of(strategy.experience), **kwargs)
+
+    def _close(self, strategy: SupervisedTemplate, task: Any, **kwargs: Any) -> None:
+        self.learn(strategy, task, **kwargs)
+        self.anchor = snapshot(strategy.model)
+
+
+def snapshot(model: nn.Module) -> dict[str, Tensor]:
+    """Copies of the trainable tensors, by name."""
+    return {name: p.detach().clone() for name, p in trainable_tensors(model).items()}
+
+
+def old_part(now: Tensor, then: Tensor) -> Tensor:
+    """The view of a tensor that was there before it gained rows: all of it where it gained none."""
+    return now if now.shape == then.shape else now[: len(then)]
+
+
+def _require_same_tensors(then: Mapping[str, Tensor], now: Mapping[str, Tensor]) -> None:
+    gone, new = sorted(then.keys() - now.keys()), sorted(now.keys() - then.keys())
+    if gone or new:
+        raise ValueError(
+            "what the model trains has changed since the last task: no longer "
+            f"{', '.join(gone) or 'nothing'}, newly {', '.join(new) or 'nothing'}. Decide on it "
+            "before the first task, or begin with a fresh plugin"
+        )
+    for name, tensor in now.items():
+        old = then[name].shape
+        if tensor.shape != old and (tensor.shape[1:] != old[1:] or tensor.shape[:1] < old[:1]):
+            raise ValueError(
+                f"{name} has shape {tuple(tensor.shape)} and had {tuple(old)} at the end of the last "
+                "task: it may gain rows, but not change otherwise; begin with a fresh plugin"
+            )

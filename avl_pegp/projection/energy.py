@@ -1,0 +1,90 @@
+"""How much of the old features' energy to protect: a number, a schedule, or one a kind of site."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+Schedule = float | Callable[[int], float]
+Energy = Schedule | Mapping[str, Schedule]
+
+
+@dataclass(frozen=True)
+class LinearRise:
+    """Energy that rises evenly from the first experience to the last, and stays there.
+
+    Early bases are kept small where much is still to come.
+
+    Args:
+        first: in experience 0, in (0, 1].
+        last: from experience ``experiences - 1`` on, in (0, 1].
+        experiences: how many the rise takes, at least 2.
+
+    Raises:
+        ValueError: a number outside its range.
+
+    Example:
+        >>> rise = LinearRise(0.9, 0.99, experiences=10)
+        >>> round(rise(0), 3), round(rise(1), 3), round(rise(20), 3)
+        (0.9, 0.91, 0.99)
+    """
+
+    first: float
+    last: float
+    experiences: int
+
+    def __post_init__(self) -> None:
+        require_energy(self.first)
+        require_energy(self.last)
+        if isinstance(self.experiences, bool) or not isinstance(self.experiences, int):
+            raise ValueError(f"experiences={self.experiences!r}: must be a whole number from 2 on")
+        if self.experiences < 2:
+            raise ValueError(
+                f"experiences={self.experiences}: must be at least 2, or nothing rises"
+            )
+
+    def __call__(self, experience: int) -> float:
+        share = min(1.0, experience / (self.experiences - 1))
+        return (1 - share) * self.first + share * self.last
+
+
+def require_energy(energy: float) -> float:
+    """``energy`` itself, or ValueError where it lies outside (0, 1]."""
+    if isinstance(energy, bool) or not isinstance(energy, int | float) or not 0 < energy <= 1:
+        raise ValueError(
+            f"energy={energy!r}: must be a number above 0 and at most 1, the share of old feature "
+            "energy to protect; 1.0 protects all of it"
+        )
+    return float(energy)
+
+
+def require_valid(energy: Energy) -> None:
+    """Refuse at once what can be refused before any experience is known."""
+    schedules = energy.values() if isinstance(energy, Mapping) else [energy]
+    if not schedules:
+        raise ValueError("energy={}: name at least one pattern of sites, such as {'*': 0.97}")
+    for schedule in schedules:
+        if not callable(schedule):
+            require_energy(schedule)
+
+
+def energy_at(energy: Energy, site: str, experience: int) -> float:
+    """The energy of one site in one experience; of a mapping the first pattern that fits counts.
+
+    Raises:
+        ValueError: outside (0, 1], or no pattern fits the site.
+
+    Example:
+        >>> energy_at({"*.attn.*": 0.9, "*": 0.99}, "blocks.0.attn.qkv.A", experience=3)
+        0.9
+    """
+    if isinstance(energy, Mapping):
+        fitting = [s for pattern, s in energy.items() if fnmatchcase(site, pattern)]
+        if not fitting:
+            raise ValueError(
+                f"energy has patterns {', '.join(energy)}, none of which fits site {site}: add one, "
+                "such as '*' at the end for all others"
+            )
+        energy = fitting[0]
+    return require_energy(energy(experience) if callable(energy) else energy)

@@ -155,6 +155,7 @@ class PEGPPlugin(SupervisedPlugin[SupervisedTemplate]):
         if self._loaded is not None:
             self.pegp.load_state_dict(self._loaded)
             self._loaded = None
+            self._pending_iterations = 0
         if self._pending_iterations == 0:
             self._begin(experience)
 

@@ -1,0 +1,85 @@
+"""What is compared: PETs with their settings, and methods, from controls to PEGP."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from avalanche.training.plugins import SupervisedPlugin
+
+from avl_pegp import Adapter, LoRA, PEGPPlugin, Prefix, Prompt
+from avl_pegp.plugins import EWCPlugin, L2Plugin, LwFPlugin
+from avl_pegp.projection import Protection
+
+
+class Tuning(NamedTuple):
+    """A PET, Adam's learning rate for it, and how PEGP is to protect it."""
+
+    config: Any
+    lr: float
+    pegp: dict[str, Any]
+
+
+CENTRED = Protection(centred=True)
+PETS = {  # settings found by search.py
+    "lora": Tuning(
+        LoRA(rank=8, targets=("qkv", "fc1")),
+        4e-3,
+        {"energy": 0.97, "protection": CENTRED, "rebase": True},
+    ),
+    "adapter": Tuning(Adapter(bottleneck=16), 2e-3, {"energy": 0.95, "protection": CENTRED}),
+    "prefix": Tuning(Prefix(length=10), 5e-2, {"energy": 0.99}),
+    "prompt": Tuning(Prompt(length=4), 8e-2, {"energy": 0.99}),
+}
+
+
+@dataclass(frozen=True)
+class Method:
+    """How a method differs from plain tuning of a PET with the linear head.
+
+    Attributes:
+        tunes: the experiences in which the PET is tuned; ``"jointly"``: on all of them at once,
+            before the stream begins.
+        head: evaluates with these class statistics whatever ``--head`` says.
+        pegp: PEGP's arguments where it is on, beside those of the PET.
+        plugin: makes PEGP's plugin of these arguments.
+        pet: another configuration than that of the PET's name.
+        faster: times the PET's learning rate.
+        rival: another method's plugin.
+        refit: class statistics are computed anew from all training data so far.
+    """
+
+    tunes: Literal["always", "first", "never", "jointly"] = "always"
+    head: str | None = None
+    pegp: dict[str, Any] | None = None
+    plugin: Callable[..., PEGPPlugin] = PEGPPlugin
+    pet: Any = None
+    faster: float = 1.0
+    rival: Callable[[], SupervisedPlugin[Any]] | None = None
+    refit: bool = False
+
+    @property
+    def has_pet(self) -> bool:
+        """Whether anything below the classifier is trained at all."""
+        return self.tunes != "never"
+
+
+CONTROLS = ("frozen", "plain", "first_session")  # run whether or not they are asked for
+METHODS = {
+    "frozen": Method("never"),
+    "ncm": Method("never", head="ncm"),
+    "lda": Method("never", head="lda"),
+    "plain": Method(),
+    "plain_refit": Method(refit=True),
+    "first_session": Method("first"),
+    # with LoRA, at the learning rates that search.py found best for them
+    "plain_tuned": Method(faster=0.25),
+    "first_session_tuned": Method("first", faster=2.0),
+    "joint": Method("jointly"),
+    "l2": Method(rival=lambda: L2Plugin(10.0)),
+    "ewc": Method(rival=lambda: EWCPlugin(1e5, samples=100)),
+    "lwf": Method(rival=lambda: LwFPlugin(3.0)),
+    "pegp": Method(pegp={}),
+    "pegp_refit": Method(pegp={}, refit=True),
+}

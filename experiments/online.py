@@ -1,0 +1,78 @@
+"""Online learning: a stream seen once, a few samples at a time, with task boundaries or without any.
+
+    python experiments/online.py --benchmark split_glyphs --pet lora --out runs/online
+    python experiments/online.py --benchmark blurry_glyphs --no-boundaries --pet lora --out runs/blurry
+
+PEGP's and the head's statistics come from the training minibatches themselves: no further pass. The
+linear head is trained on the classes of the task, without boundaries on those of the minibatch.
+Accuracy is taken where a task ends, which without boundaries only the evaluation knows (and
+first_session, a control). DIR then holds results.json, table.md, figures and TensorBoard logs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from itertools import groupby
+from pathlib import Path
+
+import torch
+from command_line import flags, jobs_of, run_all
+from job import Job
+from methods import METHODS
+
+from avl_pegp.benchmarks import create_benchmark, online_benchmark
+from avl_pegp.evaluation import AccuracyMatrices, Record
+from avl_pegp.plugins import ProgressPlugin
+from avl_pegp.plugins.experience import origin_of
+
+BENCHMARKS = ("split_glyphs", "split_digits", "shifted_glyphs", "blurry_glyphs", "blurry_digits")
+
+
+def run(job: Job, logs: Path) -> Record:
+    """Train one method with one PET over the whole stream, once; evaluate where a task ends."""
+    torch.manual_seed(job.seed)
+    benchmark = create_benchmark(job.benchmark, order_seed=job.seed, **job.options)
+    tasks, tests = benchmark.train_stream, benchmark.test_stream
+    stream = online_benchmark(benchmark, job.batch_size, job.boundaries, job.seed).train_stream
+    learner = job.learner(classes=len(benchmark.class_names))
+    learner.fit_jointly(tasks, job.batch_size)
+
+    accuracy = AccuracyMatrices(len(tasks))
+    progress = ProgressPlugin(job.title, len(stream))
+    strategy = learner.strategy(accuracy, job.batch_size, logs, progress)
+    seconds = 0.0
+    for i, pieces in groupby(stream, lambda piece: origin_of(piece).current_experience):
+        strategy.train_epochs = learner.epochs_in(i, seen_once=True)
+        started = time.perf_counter()
+        for piece in pieces:
+            strategy.train(piece, eval_streams=[])
+        learner.refit(strategy, tasks[: i + 1])
+        seconds += time.perf_counter() - started
+        strategy.eval(tests[: i + 1])
+    if learner.pegp is not None:
+        learner.pegp.consolidate()  # the record's ranks and drift are of the whole stream
+    progress.close()
+    return job.record(learner, accuracy, seconds, benchmark)
+
+
+def main() -> None:
+    parser = flags(__doc__, BENCHMARKS)
+    parser.set_defaults(epochs=1)
+    parser.add_argument("--batch-size", type=int, default=10, help="samples in a piece")
+    parser.add_argument("--every", type=int, default=25, help="iterations; without boundaries")
+    parser.add_argument("--boundaries", action=argparse.BooleanOptionalAction, default=True)
+    args = parser.parse_args()
+    own = {name: getattr(args, name) for name in ("batch_size", "every", "boundaries")}
+    if min(args.batch_size, args.every) < 1:
+        parser.error(f"--batch-size {args.batch_size}, --every {args.every}: must be at least 1")
+    if args.epochs != 1:
+        parser.error(f"--epochs {args.epochs}: an online stream is seen once; leave it out")
+    rivals = [method for method in args.methods if METHODS[method].rival]
+    if rivals and not args.boundaries:
+        parser.error(f"--methods {' '.join(rivals)} must know where tasks end: use --boundaries")
+    run_all(jobs_of(parser, args, "online", **own), args.out)
+
+
+if __name__ == "__main__":
+    main()

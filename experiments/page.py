@@ -1,0 +1,74 @@
+"""Records as Markdown: tables with paired differences, and what they say about PEGP."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import mean, stdev
+
+from avl_pegp.evaluation import Record, paired, spread
+
+COLUMNS = {
+    "average_accuracy": "final accuracy",
+    "average_incremental_accuracy": "average accuracy",
+    "forgetting": "forgetting",
+    "task_aware_average_accuracy": "task-aware final accuracy",
+    "task_aware_forgetting": "task-aware forgetting",
+}
+Rows = dict[tuple[str, str], list[Record]]
+
+
+def grouped(records: Sequence[Record]) -> Rows:
+    """Records by PET and method, in their order."""
+    rows: Rows = {}
+    for record in records:
+        rows.setdefault((record.pet, record.method), []).append(record)
+    return rows
+
+
+def table(records: Sequence[Record], reference: str = "pegp") -> str:
+    """One row a PET and method; the last column is paired with the same PET's reference.
+
+    Rows without a PET are compared with LoRA's.
+    """
+    rows = grouped(records)
+    titles = ["PET", "method", *COLUMNS.values(), f"final accuracy minus {reference}'s, paired"]
+    lines = [titles, ["---", "---", *["---:"] * (len(titles) - 2)]]
+    for (pet, method), group in rows.items():
+        other = rows.get((pet if pet != "none" else "lora", reference), [])
+        gap = "" if method == reference or not other else signed(group, other)
+        cells = [spread([getattr(r, name) for r in group]) for name in COLUMNS]
+        lines.append([pet, method, *cells, gap])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def signed(records: Sequence[Record], others: Sequence[Record]) -> str:
+    """The paired difference of final accuracy, with its sign."""
+    gaps = paired(records, others, "average_accuracy")
+    text = spread(gaps)
+    return text if mean(gaps) < 0 else f"+{text}"
+
+
+def winners(records: Sequence[Record], reference: str = "pegp") -> list[str]:
+    """Rows whose final accuracy lies above the reference of the same PET beyond one deviation."""
+    rows = grouped(records)
+    found = []
+    for (pet, method), group in rows.items():
+        other = rows.get((pet if pet != "none" else "lora", reference))
+        if method == reference or other is None:
+            continue
+        gaps = paired(group, other, "average_accuracy")
+        if mean(gaps) > (stdev(gaps) if len(gaps) > 1 else 0):
+            found.append(f"{pet} {method} ({signed(group, other)})")
+    return found
+
+
+def forgetting_ratio(records: Sequence[Record], pet: str) -> str:
+    """Task-aware forgetting beyond frozen's: PEGP's, plain's, and the first as a share of the second."""
+    rows = grouped(records)
+    frozen = rows["none", "frozen"]
+    kept, lost = (
+        paired(rows[pet, method], frozen, "task_aware_forgetting") for method in ("pegp", "plain")
+    )
+    share = f"{mean(kept) / mean(lost):.2f} of it" if mean(lost) > 0 else "plain forgets nothing"
+    better = signed(rows[pet, "pegp"], rows[pet, "plain"])
+    return f"{pet}: PEGP {spread(kept)}, plain {spread(lost)} ({share}); PEGP's final accuracy {better}"

@@ -1,0 +1,100 @@
+"""Many runs, several at a time, each kept as soon as it is done: an interrupted program goes on."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import multiprocessing
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager, redirect_stderr
+from pathlib import Path
+
+from job import Job
+from tqdm.auto import tqdm
+
+from avl_pegp.evaluation import Record, read_records, write_records
+
+
+def complete(jobs: Sequence[Job], folder: Path, workers: int) -> list[Record]:
+    """The records of all jobs; those that the folder already holds are not run again.
+
+    Args:
+        jobs: in the order of the records.
+        folder: one file a run, and TensorBoard's logs.
+        workers: processes, of one thread each.
+
+    Raises:
+        ValueError: the folder holds a run of the same name with other settings, or two jobs have one.
+    """
+    names = Counter(map(label, jobs))
+    if twice := [name for name in names if names[name] > 1]:
+        raise ValueError(f"{twice[0]} is asked for twice: give each seed once")
+    paths = [folder / f"{label(job)}.json" for job in jobs]
+    missing = [(job, path) for job, path in zip(jobs, paths, strict=True) if not is_done(job, path)]
+    folder.mkdir(parents=True, exist_ok=True)
+    bar = tqdm(total=len(jobs), initial=len(jobs) - len(missing), unit="run", smoothing=0.1)
+    # Fresh processes: a forked one would inherit threads that torch has already started.
+    context = multiprocessing.get_context("spawn")
+    with _single_threads(), ProcessPoolExecutor(workers, context) as pool:
+        waiting = {pool.submit(_run, job, path): path for job, path in missing}
+        try:
+            for future in as_completed(waiting):
+                future.result()
+                bar.set_postfix_str(waiting[future].stem)
+                bar.update()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+    bar.close()
+    return [read_records(path)[0] for path in paths]
+
+
+def seeds_and_workers(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """The flags of programs that do many runs."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--out", type=Path, required=True, help="keeps what is done")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--workers", type=int, default=2, help="processes, of one thread each")
+    return parser
+
+
+def label(job: Job) -> str:
+    """Names a run among those of all settings."""
+    boundaries = "" if job.boundaries else "-no_boundaries"
+    return f"{job.setting}-{job.benchmark}{boundaries}-{job.head}-{job.name}"
+
+
+def is_done(job: Job, path: Path) -> bool:
+    """Whether the run's record is there; one of other settings is refused."""
+    if not path.exists():
+        return False
+    then = read_records(path)[0].config["job"]
+    now = job.described()
+    other = sorted(name for name in now if then.get(name, "nothing") != now[name])
+    if other:
+        name = other[0]
+        raise ValueError(
+            f"{path} was run with {name}={then.get(name)!r}, and {name}={now[name]!r} is asked for: "
+            "give another folder, or remove that file to run it again"
+        )
+    return True
+
+
+@contextmanager
+def _single_threads() -> Iterator[None]:
+    """Processes started meanwhile use one thread each."""
+    before = dict(os.environ)
+    os.environ["OMP_NUM_THREADS"] = "1"
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _run(job: Job, path: Path) -> None:
+    logs = path.parent / "tensorboard" / path.stem
+    with redirect_stderr(io.StringIO()):  # no bars but that of the whole
+        write_records([job.run(logs)], path)

@@ -1,0 +1,56 @@
+"""Stability against plasticity: what each share of protected energy keeps, and what it leaves to learn.
+
+    python experiments/sweep_energy.py --out runs/energy
+
+Runs PEGP with several energies on shifted_glyphs and draws, one line a PET, accuracy on the newest
+experience against forgetting, both task-aware. Several runs at a time; run it again to go on after
+an interruption. Writes DIR/energy.png and DIR/energy.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from typing import Any
+
+from methods import PETS, Method
+from page import grouped, table
+from results import template
+from resumable import complete, seeds_and_workers
+
+from avl_pegp.evaluation import new_task_accuracy, stability_plasticity
+
+ENERGIES = (0.5, 0.9, 0.97, 0.995, 1.0)
+METHODS = {f"energy {energy:g}": Method(pegp={"energy": energy}) for energy in ENERGIES}
+LABELS = {name: name.removeprefix("energy ") for name in METHODS}
+METHODS |= {"plain": Method(), "first_session": Method("first")}
+
+
+def main() -> None:
+    parser = seeds_and_workers(argparse.ArgumentParser(description=__doc__))
+    args = parser.parse_args()
+    base = template("class_incremental", "shifted_glyphs", table="sweep_energy")
+    jobs = [
+        replace(base, pet=pet, method=method, seed=seed)
+        for pet in PETS
+        for method in METHODS
+        for seed in args.seeds
+    ]
+    try:
+        records = complete(jobs, args.out, args.workers)
+    except ValueError as error:
+        parser.error(str(error))
+    lines: dict[str, dict[str, Any]] = {pet: {} for pet in PETS}
+    for (pet, method), group in grouped(records).items():
+        lines[pet][LABELS.get(method, f"*{method}")] = (
+            [record.task_aware_forgetting for record in group],
+            [new_task_accuracy(record.task_aware_accuracy_matrix) for record in group],
+        )
+    figure = stability_plasticity(lines, "shifted_glyphs, class-incremental, lda head")
+    figure.savefig(args.out / "energy.png", dpi=150)
+    (args.out / "energy.md").write_text(table(records, reference="energy 0.97") + "\n")
+    print(f"Wrote {args.out / 'energy.png'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""The programs as a user runs them, on a few images, and records made of nothing."""
+
+from __future__ import annotations
+
+import sys
+from functools import cache, partial
+
+import pytest
+
+from avl_pegp.benchmarks import BENCHMARKS, DOMAINS
+from avl_pegp.evaluation import Record, records
+
+FEW = {"train_per_class": 2, "test_per_class": 1}
+GLYPHS = ("split_glyphs", "shifted_glyphs", "blurry_glyphs")
+TINY = {  # rendered once
+    **{name: cache(partial(BENCHMARKS[name], **FEW, n_experiences=2)) for name in GLYPHS},
+    "domain_glyphs": cache(
+        partial(BENCHMARKS["domain_glyphs"], **FEW, n_classes=3, domains=DOMAINS[:5])
+    ),
+}
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """Three images a class; two experiences of all glyphs, or five domains of three glyphs."""
+    for name, benchmark in TINY.items():
+        monkeypatch.setitem(BENCHMARKS, name, benchmark)
+
+
+@pytest.fixture
+def launch(monkeypatch):
+    """Run a program with the given folder and flags."""
+
+    def run(program, out, *flags):
+        argv = [f"{program.__name__}.py", "--out", str(out), *flags]
+        monkeypatch.setattr(sys, "argv", argv)
+        program.main()
+
+    return run
+
+
+@pytest.fixture
+def record(monkeypatch):
+    """Make a record of a run that came to this accuracy, and forgot this much with tasks told."""
+    monkeypatch.setattr(records, "versions", dict)  # looking them up takes its time
+
+    def make(pet, method, seed, accuracy, forgetting=0.0, **fields):
+        given = {"setting": "class_incremental", "benchmark": "split_glyphs", "head": "lda"}
+        return Record.of(
+            **{"config": {}, **given, **fields},
+            pet=pet,
+            method=method,
+            seed=seed,
+            backbone="tiny_vit_32.latin",
+            accuracy_matrix=[[accuracy, None], [accuracy, accuracy]],
+            task_aware_accuracy_matrix=[[1.0, None], [1.0 - forgetting, 1.0]],
+            trainable_parameters=1,
+            train_seconds=0.0,
+            ranks={},
+            drift={},
+        )
+
+    return make

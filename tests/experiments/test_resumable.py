@@ -1,0 +1,158 @@
+"""Many runs: each done once, whatever happens in between."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import resumable
+from job import Job
+from methods import PETS
+from resumable import complete, label
+
+
+@pytest.fixture
+def jobs(tmp_path, monkeypatch):
+    """Four runs, not in alphabetic order, of a setting that only takes notes."""
+    monkeypatch.syspath_prepend(Path(__file__).parent)  # workers inherit it
+    options = {"notes": str(tmp_path), "train_per_class": 2}
+    shared = {"seed": 1, "options": options, "table": "fake_setting"}
+    base = Job("fake_setting", "none", pet="lora", method="", **shared)
+    return [replace(base, method=method) for method in ("z", "breaks", "a", "m")]
+
+
+@pytest.fixture
+def in_this_process(monkeypatch):
+    """One worker that needs no process of its own, so that runs go one by one, in order."""
+
+    def pool(workers, context):
+        assert context.get_start_method() == "spawn"
+        return ThreadPoolExecutor(workers)
+
+    monkeypatch.setattr(resumable, "ProcessPoolExecutor", pool)
+
+
+def runs(folder):
+    """The methods that were run, in order."""
+    return [line.split("-")[1] for line in (folder / "runs.txt").read_text().split()]
+
+
+def test_real_workers_keep_what_they_did_before_an_interruption(
+    jobs, tmp_path, monkeypatch, request
+):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    (tmp_path / "breaks").touch()
+    with pytest.raises(RuntimeError, match="power cut"):
+        complete(jobs, tmp_path / "out", workers=1)
+    assert os.environ["OMP_NUM_THREADS"] == "7"
+    assert not (tmp_path / "out" / f"{label(jobs[1])}.json").exists()
+    done = runs(tmp_path)
+    assert done[:2] == ["z", "breaks"]
+
+    (tmp_path / "breaks").unlink()
+    request.getfixturevalue("in_this_process")
+    records = complete(jobs, tmp_path / "out", workers=1)
+    assert [r.method for r in records] == ["z", "breaks", "a", "m"]
+    assert sorted(runs(tmp_path)) == ["a", "breaks", "breaks", "m", "z"]
+    by_worker = {r.method for r in records if r.config["process"] != os.getpid()}
+    assert by_worker == {*done} - {"breaks"}
+    assert {r.config["threads"] for r in records} == {"1"}
+
+
+def test_records_come_in_the_order_of_jobs_and_runs_are_not_repeated(
+    in_this_process, jobs, tmp_path
+):
+    first = complete(jobs, tmp_path / "out", workers=1)
+    assert [r.method for r in first] == [job.method for job in jobs] == runs(tmp_path)
+    again = complete(jobs[::-1], tmp_path / "out", workers=1)
+    assert again == first[::-1]
+    assert len(runs(tmp_path)) == 4
+    assert complete([replace(jobs[0], seed=2), jobs[0]], tmp_path / "out", workers=1)[1] == first[0]
+    assert len(runs(tmp_path)) == 5
+
+
+def test_each_run_has_a_file_and_a_folder_of_logs(in_this_process, jobs, tmp_path):
+    out = tmp_path / "deep" / "out"
+    records = complete(jobs, out, workers=1)
+    assert {path.name for path in out.iterdir()} == {f"{label(job)}.json" for job in jobs}
+    for job, record in zip(jobs, records, strict=True):
+        assert Path(record.config["logs"]) == out / "tensorboard" / label(job)
+
+
+def test_an_interruption_keeps_what_is_done(in_this_process, jobs, tmp_path):
+    (tmp_path / "breaks").touch()
+    with pytest.raises(RuntimeError, match="power cut"):
+        complete(jobs[:2], tmp_path / "out", workers=1)
+    (tmp_path / "breaks").unlink()
+    complete(jobs, tmp_path / "out", workers=1)
+    assert runs(tmp_path) == ["z", "breaks", "breaks", "a", "m"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "then", "now"),
+    [
+        ("epochs", 9, "5", "9"),
+        ("lr", 0.5, "None", "0.5"),
+        ("energy", 0.9, "None", "0.9"),
+        ("backbone", "other", "'tiny_vit_32.latin'", "'other'"),
+        ("options", {"train_per_class": 3}, "'train_per_class': 2", "'train_per_class': 3"),
+    ],
+)
+def test_a_folder_of_other_settings_is_refused(
+    in_this_process, jobs, tmp_path, field, value, then, now
+):
+    complete(jobs[:1], tmp_path / "out", workers=1)
+    other = [jobs[1], replace(jobs[0], **{field: value})]
+    with pytest.raises(ValueError) as error:
+        complete(other, tmp_path / "out", workers=1)
+    before, after = str(error.value).split(", and ")
+    assert before.startswith(f"{tmp_path / 'out' / label(jobs[0])}.json was run with {field}=")
+    assert then in before
+    assert after.startswith(f"{field}=")
+    assert now in after
+    assert "give another folder, or remove that file" in after
+    assert runs(tmp_path) == ["z"]  # nothing was run
+
+
+def test_a_pet_that_was_tuned_otherwise_is_refused(in_this_process, jobs, tmp_path, monkeypatch):
+    complete(jobs[:1], tmp_path / "out", workers=1)
+    monkeypatch.setitem(PETS, "lora", PETS["lora"]._replace(lr=0.125))
+    with pytest.raises(ValueError, match=r"was run with tuning=.*lr=0\.125.* is asked for"):
+        complete(jobs[:1], tmp_path / "out", workers=1)
+
+
+def test_a_run_asked_for_twice_is_refused(in_this_process, jobs, tmp_path):
+    with pytest.raises(ValueError, match="lora-z-seed1 is asked for twice: give each seed once"):
+        complete([*jobs, jobs[0]], tmp_path / "out", workers=1)
+    assert not (tmp_path / "out").exists()
+
+
+def test_options_compare_as_json_holds_them(in_this_process, jobs, tmp_path):
+    job = replace(jobs[0], options={**jobs[0].options, "domains": ("sans", "mono")})
+    assert complete([job], tmp_path / "out", 1) == complete([job], tmp_path / "out", 1)
+    assert runs(tmp_path) == ["z"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("setting", "online"),
+        ("benchmark", "split_digits"),
+        ("pet", "prefix"),
+        ("method", "frozen"),
+        ("seed", 2),
+        ("head", "ncm"),
+        ("boundaries", False),
+    ],
+)
+def test_labels_tell_runs_apart(field, value):
+    job = Job("class_incremental", "split_glyphs", "lora", "pegp", 1)
+    assert label(job) == "class_incremental-split_glyphs-lda-lora-pegp-seed1"
+    assert label(replace(job, **{field: value})) != label(job)
+
+
+def test_names_serve_as_files():
+    assert Job("s", "b", "lora", "a/b, c x0.5", 1).name == "lora-a_b_c_x0.5-seed1"

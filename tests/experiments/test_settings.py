@@ -1,0 +1,179 @@
+"""Every setting by its own program: rows, records, and what is peculiar to each."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections import Counter
+
+import pytest
+from job import Job
+from methods import METHODS
+
+from avl_pegp.benchmarks._images import ImageDataset
+from avl_pegp.evaluation import Record
+
+SETTINGS = ("class_incremental", "task_incremental", "domain_incremental", "online")
+CONTROLS = {"frozen", "plain", "first_session"}
+
+
+@pytest.fixture
+def recipe(tiny, launch):
+    """Run a setting with the given flags and return its records."""
+
+    def run(setting, out, *flags):
+        launch(importlib.import_module(setting), out, *flags)
+        return [Record(**entry) for entry in json.loads((out / "results.json").read_text())]
+
+    return run
+
+
+def is_triangular(matrix):
+    return all((a is None) == (j > i) for i, row in enumerate(matrix) for j, a in enumerate(row))
+
+
+@pytest.mark.parametrize(
+    ("setting", "pet", "methods", "flags"),
+    [
+        ("class_incremental", "adapter", ("pegp",), ("--benchmark", "shifted_glyphs")),
+        ("task_incremental", "prefix", ("pegp", "lwf"), ()),
+        ("domain_incremental", "lora", ("pegp", "lda"), ()),
+        ("online", "lora", ("pegp", "ewc"), ("--batch-size", "16")),
+        ("online", "prompt", ("pegp",), ("--no-boundaries", "--head", "linear")),
+        ("online", "adapter", ("joint", "pegp"), ("--benchmark", "blurry_glyphs", "--no-bound")),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else value,
+)
+def test_a_setting_runs_what_is_asked_for_and_the_controls(
+    recipe, tmp_path, setting, pet, methods, flags
+):
+    flags = ("--pet", pet, "--methods", *methods, "--epochs", "1", *flags)
+    records = recipe(setting, tmp_path, *flags)
+    assert {r.method for r in records} == CONTROLS | {*methods}
+    assert len(records) == len(CONTROLS) + len(methods)
+    for r in records:
+        assert r.setting == r.config["job"]["setting"] == setting
+        assert r.pet == (pet if METHODS[r.method].has_pet else "none")
+        assert len(r.accuracy_matrix) == (5 if setting == "domain_incremental" else 2)
+        assert is_triangular(r.accuracy_matrix)
+        assert is_triangular(r.task_aware_accuracy_matrix)
+        assert bool(r.ranks) == bool(r.drift) == (r.method == "pegp")
+        assert Job(**r.config["job"]).name == f"{r.pet}-{r.method}-seed0"
+        assert (tmp_path / "tensorboard" / f"{r.pet}-{r.method}-seed0").is_dir()
+
+
+def test_every_method_runs_on_one_stream(recipe, tmp_path):
+    records = recipe("class_incremental", tmp_path, "--epochs", "1", "--methods", *METHODS)
+    assert {r.method for r in records} == METHODS.keys()
+    heads = {r.method: r.head for r in records}
+    assert heads.pop("ncm") == "ncm"
+    assert set(heads.values()) == {"lda"}
+    sizes = {r.method: r.trainable_parameters for r in records}
+    assert sizes["frozen"] == sizes["ncm"] < sizes["plain"] == sizes["pegp"] == sizes["joint"]
+    by_method = {r.method: r.accuracy_matrix for r in records}
+    assert by_method["frozen"] == by_method["lda"]  # the same, named as a head
+    assert by_method["plain"][0] == by_method["first_session"][0] == by_method["pegp"][0]
+    assert by_method["plain"][0] == by_method["plain_refit"][0]
+
+
+def test_with_the_task_told_only_its_classes_compete(recipe, tmp_path):
+    (told,) = recipe("task_incremental", tmp_path / "told", "--no-controls", "--epochs", "1")
+    (not_told,) = recipe("class_incremental", tmp_path / "not", "--no-controls", "--epochs", "1")
+    assert told.accuracy_matrix == told.task_aware_accuracy_matrix
+    assert told.accuracy_matrix == not_told.task_aware_accuracy_matrix
+    assert told.average_accuracy == told.task_aware_average_accuracy > not_told.average_accuracy
+
+
+def test_domains_to_come_are_tested_and_all_share_one_linear_head(recipe, tmp_path):
+    (seen,) = recipe("domain_incremental", tmp_path, "--no-controls", "--epochs", "1")
+    assert seen.head == "linear"
+    assert seen.accuracy_matrix == seen.task_aware_accuracy_matrix
+    assert -1 <= seen.forward_transfer <= 1
+    assert len(set(seen.config["domains"])) == 5
+
+
+@pytest.mark.parametrize("setting", ["class_incremental", "online"])
+def test_only_domain_incremental_evaluates_ahead(recipe, tmp_path, setting):
+    (record,) = recipe(setting, tmp_path, "--no-controls", "--methods", "frozen")
+    assert record.forward_transfer is None
+
+
+@pytest.mark.parametrize(
+    ("setting", "times"),
+    [("online", 1), ("class_incremental", 3)],  # to train, for PEGP, and for the head
+)
+def test_an_online_stream_is_seen_once(recipe, tmp_path, monkeypatch, setting, times):
+    fetched = Counter()
+    fetch = ImageDataset.__getitem__
+
+    def counted(self, index):
+        fetched[len(self), index] += 1
+        return fetch(self, index)
+
+    monkeypatch.setattr(ImageDataset, "__getitem__", counted)
+    flags = ("--no-controls", "--head", "lda", "--epochs", "1")
+    (record,) = recipe(setting, tmp_path, *flags)
+    assert record.ranks
+    training = {index: count for (size, index), count in fetched.items() if size == 140}
+    assert training == dict.fromkeys(range(140), times)
+
+
+def test_without_boundaries_a_learner_is_not_told_the_tasks(recipe, tmp_path):
+    flags = ("--no-controls", "--benchmark", "blurry_glyphs")
+    told, hidden = (
+        recipe("online", tmp_path / flag[5:], *flags, flag)[0]
+        for flag in ("--boundaries", "--no-boundaries")
+    )
+    assert (told.config["job"]["boundaries"], hidden.config["job"]["boundaries"]) == (True, False)
+    assert told.config["class_order"] == hidden.config["class_order"]
+    assert told.accuracy_matrix != hidden.accuracy_matrix
+
+
+def test_without_boundaries_bases_grow_every_so_many_iterations(recipe, tmp_path):
+    flags = ("--no-controls", "--no-boundaries", "--methods", "plain", "pegp", "--every")
+    (plain, soon), (_, late) = (recipe("online", tmp_path / n, *flags, n) for n in ("4", "99"))
+    assert (soon.config["pegp"]["every"], late.config["pegp"]["every"]) == ("4", "99")
+    assert late.accuracy_matrix == plain.accuracy_matrix  # fourteen iterations: nothing protected
+    assert soon.accuracy_matrix != plain.accuracy_matrix
+    assert soon.ranks.keys() == late.ranks.keys() != set()
+
+
+REFUSED = [
+    (("--seeds", "1", "2", "1"), "--seeds has [1] twice: give each seed once"),
+    (("--epochs", "0"), "--epochs 0: "),
+    (("--lr", "0"), "--lr 0.0: must be above 0"),
+    (("--lr", "-1"), "--lr -1.0: must be above 0"),
+    (("--lr", "nan"), "--lr nan: must be above 0"),
+    (("--energy", "0"), "energy=0.0: must be a number above 0 and at most 1"),
+    (("--energy", "1.5"), "energy=1.5: must be a number above 0 and at most 1"),
+    (
+        ("--head", "linear", "--methods", "plain", "pegp_refit"),
+        "--methods pegp_refit with --head linear: there are no class statistics to fit again; "
+        "use --head lda or ncm",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("setting", "flags", "message"),
+    [
+        *((setting, *case) for setting in SETTINGS for case in REFUSED),
+        ("class_incremental", ("--epochs", "0"), "--epochs 0: must be at least 1"),
+        ("online", ("--epochs", "2"), "--epochs 2: an online stream is seen once; leave it out"),
+        ("online", ("--batch-size", "0"), "--batch-size 0, --every 25: must be at least 1"),
+        ("online", ("--every", "0"), "--batch-size 10, --every 0: must be at least 1"),
+        (
+            "online",
+            ("--no-boundaries", "--methods", "pegp", "ewc", "l2"),
+            "--methods ewc l2 must know where tasks end: use --boundaries",
+        ),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
+)
+def test_wrong_flags_are_refused_before_anything_is_written(
+    recipe, tmp_path, capsys, setting, flags, message
+):
+    with pytest.raises(SystemExit, match="2"):
+        recipe(setting, tmp_path / "out", *flags)
+    assert message in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "out").exists()

@@ -11,14 +11,14 @@ from torch import Tensor, nn
 
 from avl_pegp.projection.coverage import Coverage, cover
 from avl_pegp.projection.energy import Energy, energy_at, require_valid
-from avl_pegp.projection.memory import SiteMemory, extended
+from avl_pegp.projection.growth import grown
+from avl_pegp.projection.holding import hold_gradients, hold_rows, hold_weights
 from avl_pegp.projection.moments import Moment, on_cpu
 from avl_pegp.projection.observing import Observer, inference_state
 from avl_pegp.projection.protection import Protection
-from avl_pegp.projection.rebasing import rebasable_modules, rebase
+from avl_pegp.projection.rebasing import rebasable_modules
 from avl_pegp.projection.state import (
     Past,
-    fingerprint,
     past_from_state,
     require_same_model,
     state_from_past,
@@ -167,18 +167,7 @@ class PEGP:
         self._coverage.require_still()
         if self.project == "none":
             return
-        for name in self.past.frozen.keys() & self._coverage.trained.keys():
-            self._coverage.trained[name].grad = None
-        gradients, head = self._coverage.gradients(), self._coverage.head
-        # A share must be taken once: what the step will lose in part, the gradient keeps.
-        hard = self.past.is_hard
-        memories = self.past.memories if hard or self.project == "gradient" else {}
-        for name, memory in memories.items():
-            site = self._coverage.sites[name]
-            if site.tensors <= gradients.keys():
-                site.write(memory.project(site.read(gradients)), gradients)
-        if hard and head is not None and head.tensors <= gradients.keys():
-            head.write(self.past.rows.restrict(head.read(gradients)[0])[None], gradients)
+        hold_gradients(self.past, self._coverage, in_part=self.project == "gradient")
 
     @torch.no_grad()
     def project_step(self) -> None:
@@ -192,19 +181,12 @@ class PEGP:
         self._require_begun()
         if self.project == "none":
             return
-        tensors, head, last = self._coverage.tensors(), self._coverage.head, self._last
-        if head is not None:
-            start = None if last is None else head.read(last)[0]
-            head.write(self.past.rows.kept(head.read(tensors)[0], start)[None], tensors)
+        hold_rows(self.past, self._coverage, self._last)
         if self.project == "step":
-            for name in self.past.frozen.keys() & tensors.keys():
-                tensors[name].copy_(self.past.frozen[name])
-            for name, memory in self.past.memories.items():
-                site = self._coverage.sites[name]
-                start = None if last is None else site.read(last)
-                site.write(memory.kept(site.read(tensors), start), tensors)
+            hold_weights(self.past, self._coverage, self._last)
         if not self.past.is_hard:
-            self._last = {name: tensor.clone() for name, tensor in tensors.items()}
+            tensors = self._coverage.tensors().items()
+            self._last = {name: tensor.clone() for name, tensor in tensors}
 
     def gather(self, loader: Iterable[Any], forward: Callable[[Any], object] | None = None) -> None:
         """Add the features of an experience to the statistics, in eval mode and without gradients.
@@ -267,30 +249,15 @@ class PEGP:
         self._require_all_seen(self._gathered)
         if self._begun:
             self.project_step()
-        past, coverage, energies = self.past, self._coverage, self._energies()
-        gathered, tensors = on_cpu(self._gathered), coverage.tensors()
-        totals: dict[tuple[int, int], Moment] = {}
-        memories: dict[str, SiteMemory] = {}
-        for name, site in coverage.sites.items():
-            memory, new, energy = past.memories.get(name), gathered[name], energies[name]
-            key = (id(memory and memory.moment), id(new))
-            if key not in totals:  # sites that always saw the same tensor go on sharing one moment
-                totals[key] = new if memory is None else memory.moment + new
-            weight = site.read(tensors)
-            memories[name] = extended(memory, weight, new, totals[key], energy, self.protection)
-        rows, head = past.rows, coverage.head
-        if head is not None:
-            now, energy = head.read(tensors)[0], energies[head.name]
-            rows = rows.extended(now, gathered[head.name], energy, self.protection)
-        if self.rebase:
-            require_same_model(past, self.model, coverage)
-            modules = rebasable_modules(self.model, coverage.sites)
-            memories = rebase(modules, memories, coverage.sites, tensors, self.protection)
-        frozen = {name: tensors[name].clone() for name in coverage.uncovered}
-        trained = past.trained or tuple(coverage.trained)
-        backbone = "" if self.rebase else past.backbone  # a rebase has added to what is fixed
-        backbone = backbone or fingerprint(self.model, trained)
-        self.past = Past(past.experiences + 1, memories, rows, frozen, trained, backbone)
+        self.past = grown(
+            self.past,
+            self.model,
+            self._coverage,
+            on_cpu(self._gathered),
+            self._energies(),
+            self.protection,
+            self.rebase,
+        )
         self._gathered, self._begun, self._last = {}, False, None
 
     def ranks(self) -> dict[str, tuple[int, int]]:

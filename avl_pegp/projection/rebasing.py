@@ -27,7 +27,7 @@ def rebasable_modules(model: nn.Module, sites: dict[str, Site]) -> dict[str, Any
     }
 
 
-def rebase(
+def rebased(
     modules: dict[str, Any],
     memories: dict[str, SiteMemory],
     sites: dict[str, Site],

@@ -1,0 +1,65 @@
+"""From the past and the features of one more experience to the next past."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import nn
+
+from avl_pegp.projection.coverage import Coverage
+from avl_pegp.projection.memory import SiteMemory, extended
+from avl_pegp.projection.moments import Moment
+from avl_pegp.projection.protection import Protection
+from avl_pegp.projection.rebasing import rebasable_modules, rebased
+from avl_pegp.projection.state import Past, fingerprint, require_same_model
+
+
+def grown(
+    past: Past,
+    model: nn.Module,
+    coverage: Coverage,
+    gathered: Mapping[str, Moment],
+    energies: Mapping[str, float],
+    protection: Protection,
+    rebase: bool,
+) -> Past:
+    """What is kept of the past after one more experience; the given one is left as it is.
+
+    Args:
+        past: so far.
+        model: with the weights that the experience ends with; rebased where that is asked for.
+        coverage: of the model.
+        gathered: the experience's moments, on the CPU, by site and for the classifier.
+        energies: by site and for the classifier.
+        protection: the rule by which bases grow.
+        rebase: whether LoRAs and adapters start anew.
+    """
+    tensors = coverage.tensors()
+    totals: dict[tuple[int, int], Moment] = {}
+    memories: dict[str, SiteMemory] = {}
+    for name, site in coverage.sites.items():
+        memory, new = past.memories.get(name), gathered[name]
+        key = (id(memory and memory.moment), id(new))
+        if key not in totals:  # sites that always saw the same tensor go on sharing one moment
+            totals[key] = new if memory is None else memory.moment + new
+        weight, total = site.read(tensors), totals[key]
+        memories[name] = extended(memory, weight, new, total, energies[name], protection)
+    rows, head = past.rows, coverage.head
+    if head is not None:
+        now = head.read(tensors)[0]
+        rows = rows.extended(now, gathered[head.name], energies[head.name], protection)
+    backbone = past.backbone
+    if rebase:
+        require_same_model(past, model, coverage)
+        modules = rebasable_modules(model, coverage.sites)
+        memories = rebased(modules, memories, coverage.sites, tensors, protection)
+        backbone = ""  # what was learned has joined what is fixed
+    trained = past.trained or tuple(coverage.trained)
+    return Past(
+        past.experiences + 1,
+        memories,
+        rows,
+        {name: tensors[name].clone() for name in coverage.uncovered},
+        trained,
+        backbone or fingerprint(model, trained),
+    )

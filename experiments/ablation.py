@@ -5,23 +5,23 @@
 Rows: the step or only the gradient projected; the exact conditions or the papers'; directions kept as
 a union or taken from the summed covariance; energy counted on σ² or σ⁴; and the statistics of the
 published code, whose basis spans samples and is applied to channels. Several runs at a time; run it
-again to go on after an interruption. Writes DIR/ablation.md.
+again to go on after an interruption. Writes docs/ablation.md.
 """
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from avalanche.training.templates import SupervisedTemplate
+from job import Job
 from methods import CENTRED, Method
 from methods import METHODS as SETTINGS_METHODS
 from page import table
 from results import template
-from resumable import complete, seeds_and_workers
+from resumable import many_runs
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -93,11 +93,12 @@ METHODS = {
     "NSP², η = 0.95": changed(protection=replace(CENTRED, eta=0.95)),
     "sample axis": replace(changed(), plugin=SampleAxisPlugin),
 }
-SHARED = ("plain", "first_session", "pegp", "gradient only", "covariance", "uncentred", "σ⁴")
+SHARED = ("plain", "pegp", "gradient only")
+CHOICES = ("rebase", "covariance", "uncentred", "σ⁴", "SGP, α = 5", "NSP², η = 0.95", "sample axis")
 ROWS = {
     "none": ("frozen",),
-    "lora": (*SHARED, "rebase", "SGP, α = 5", "NSP², η = 0.95", "up and B only", "sample axis"),
-    "adapter": (*SHARED, "rebase", "up and B only", "sample axis"),
+    "lora": ("first_session", *SHARED, "up and B only", *CHOICES),
+    "adapter": (*SHARED, "up and B only"),
     "prompt": (*SHARED, "input tokens"),
 }
 PAGE = Path(__file__).parents[1] / "docs" / "ablation.md"
@@ -125,20 +126,19 @@ row differs from it in one thing:
 """
 
 
-def main() -> None:
-    parser = seeds_and_workers(argparse.ArgumentParser(description=__doc__))
-    args = parser.parse_args()
+def jobs_of(seeds: list[int]) -> list[Job]:
+    """Every row on every seed."""
     base = template("class_incremental", "split_glyphs", table="ablation")
-    jobs = [
+    return [
         replace(base, pet=pet, method=method, seed=seed)
-        for seed in args.seeds
+        for seed in seeds
         for pet, methods in ROWS.items()
         for method in methods
     ]
-    try:
-        records = complete(jobs, args.out, args.workers)
-    except ValueError as error:
-        parser.error(str(error))
+
+
+def main() -> None:
+    args, records = many_runs(__doc__, jobs_of)
     seeds = ", ".join(map(str, args.seeds))
     PAGE.write_text(TEXT.format(seeds=seeds, table=table(records)))
     print(f"Wrote {PAGE}")

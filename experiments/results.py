@@ -8,7 +8,6 @@ interruption. The page is written once all are there.
 
 from __future__ import annotations
 
-import argparse
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +17,7 @@ from command_line import draw
 from job import Job
 from methods import METHODS, PETS
 from page import forgetting_ratio, grouped, table, winners
-from resumable import complete, seeds_and_workers
+from resumable import many_runs
 
 from avl_pegp.evaluation import Record, spread
 
@@ -198,15 +197,15 @@ def summary(sections: Sequence[tuple[Section, list[Record]]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+def jobs_of(seeds: list[int]) -> list[Job]:
+    """The runs of all sections, one section after another."""
+    return [job for section in SECTIONS for job in section.jobs(seeds)]
+
+
 def main() -> None:
-    parser = seeds_and_workers(argparse.ArgumentParser(description=__doc__))
-    args = parser.parse_args()
-    runs = [section.jobs(args.seeds) for section in SECTIONS]
-    try:
-        records = iter(complete([job for jobs in runs for job in jobs], args.out, args.workers))
-    except ValueError as error:
-        parser.error(str(error))
-    sections = [(s, [next(records) for _ in jobs]) for s, jobs in zip(SECTIONS, runs, strict=True)]
+    args, records = many_runs(__doc__, jobs_of)
+    left = iter(records)
+    sections = [(s, [next(left) for _ in s.jobs(args.seeds)]) for s in SECTIONS]
     opening = OPENING.format(seeds=", ".join(map(str, args.seeds)), images=SMALL["train_per_class"])
     PAGE.write_text(opening + "".join(written(*section) for section in sections))
     before, _, after = re.split(

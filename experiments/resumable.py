@@ -7,7 +7,7 @@ import io
 import multiprocessing
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
@@ -51,13 +51,27 @@ def complete(jobs: Sequence[Job], folder: Path, workers: int) -> list[Record]:
     return [read_records(path)[0] for path in paths]
 
 
-def seeds_and_workers(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """The flags of programs that do many runs."""
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+def many_runs(
+    doc: str, jobs_of: Callable[[list[int]], list[Job]], seeds: Sequence[int] = (1, 2, 3)
+) -> tuple[argparse.Namespace, list[Record]]:
+    """A program of many runs: its flags, and the records of the jobs that they ask for.
+
+    Args:
+        doc: what ``--help`` says.
+        jobs_of: the jobs for these seeds.
+        seeds: where none are given.
+    """
+    parser = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, required=True, help="keeps what is done")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(seeds))
     parser.add_argument("--workers", type=int, default=2, help="processes, of one thread each")
-    return parser
+    args = parser.parse_args()
+    try:
+        return args, complete(jobs_of(args.seeds), args.out, args.workers)
+    except ValueError as error:
+        parser.error(str(error))
 
 
 def label(job: Job) -> str:

@@ -8,12 +8,12 @@ methods.py takes over the best by their sum. The folder keeps what is done: run 
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import replace
 
+from job import Job
 from methods import Method
 from results import template
-from resumable import complete, seeds_and_workers
+from resumable import many_runs
 from rich.console import Console
 
 from avl_pegp.evaluation import console_table
@@ -53,21 +53,19 @@ CANDIDATES: dict[str, dict[str, Method]] = {
 METHODS = {name: m for candidates in CANDIDATES.values() for name, m in candidates.items()}
 
 
-def main() -> None:
-    parser = seeds_and_workers(argparse.ArgumentParser(description=__doc__))
-    parser.set_defaults(seeds=[SEED])
-    args = parser.parse_args()
+def jobs_of(seeds: list[int]) -> list[Job]:
+    """Every candidate on every seed."""
     base = template("class_incremental", "shifted_glyphs", table="search")
-    jobs = [
+    return [
         replace(base, pet=pet, method=method, seed=seed)
         for pet, candidates in CANDIDATES.items()
         for method in candidates
-        for seed in args.seeds
+        for seed in seeds
     ]
-    try:
-        records = complete(jobs, args.out, args.workers)
-    except ValueError as error:
-        parser.error(str(error))
+
+
+def main() -> None:
+    _, records = many_runs(__doc__, jobs_of, seeds=[SEED])
     Console().print(console_table(records))
 
 

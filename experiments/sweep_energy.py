@@ -9,14 +9,14 @@ an interruption. Writes DIR/energy.png and DIR/energy.md.
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import replace
 from typing import Any
 
+from job import Job
 from methods import PETS, Method
 from page import grouped, table
 from results import template
-from resumable import complete, seeds_and_workers
+from resumable import many_runs
 
 from avl_pegp.evaluation import new_task_accuracy, stability_plasticity
 
@@ -26,20 +26,19 @@ LABELS = {name: name.removeprefix("energy ") for name in METHODS}
 METHODS |= {"plain": Method(), "first_session": Method("first")}
 
 
-def main() -> None:
-    parser = seeds_and_workers(argparse.ArgumentParser(description=__doc__))
-    args = parser.parse_args()
+def jobs_of(seeds: list[int]) -> list[Job]:
+    """Every energy and control with every PET on every seed."""
     base = template("class_incremental", "shifted_glyphs", table="sweep_energy")
-    jobs = [
+    return [
         replace(base, pet=pet, method=method, seed=seed)
         for pet in PETS
         for method in METHODS
-        for seed in args.seeds
+        for seed in seeds
     ]
-    try:
-        records = complete(jobs, args.out, args.workers)
-    except ValueError as error:
-        parser.error(str(error))
+
+
+def main() -> None:
+    args, records = many_runs(__doc__, jobs_of)
     lines: dict[str, dict[str, Any]] = {pet: {} for pet in PETS}
     for (pet, method), group in grouped(records).items():
         lines[pet][LABELS.get(method, f"*{method}")] = (

@@ -40,7 +40,7 @@ def asked(monkeypatch, tmp_path, record, launch):
             found.extend(jobs)
             return [made_of(job, record) for job in jobs]
 
-        monkeypatch.setattr(program, "complete", made_up)
+        monkeypatch.setattr(resumable, "complete", made_up)
         launch(program, tmp_path, *flags)
         return found
 
@@ -208,7 +208,7 @@ def test_a_folder_of_other_settings_ends_the_program(
     def refuse(jobs, folder, workers):
         raise ValueError("give another folder")
 
-    monkeypatch.setattr(program, "complete", refuse)
+    monkeypatch.setattr(resumable, "complete", refuse)
     with pytest.raises(SystemExit, match="2"):
         launch(program, tmp_path)
     assert "give another folder" in capsys.readouterr().err

@@ -13,6 +13,7 @@ from avl_pegp.evaluation import (
     console_table,
     markdown_table,
     prepare_folder,
+    read_records,
     write_records,
 )
 
@@ -36,6 +37,20 @@ def record(seed=0, last=0.5, method="pegp", **rest):
         config={"energy": 0.97},
         **rest,
     )
+
+
+def test_records_of_another_version_are_refused(tmp_path):
+    path = tmp_path / "results.json"
+    write_records([record()], path)
+    assert read_records(path)[0].average_accuracy == pytest.approx(0.6)
+    older = json.loads(path.read_text())
+    del older[0]["backward_transfer"]
+    path.write_text(json.dumps(older))
+    with pytest.raises(ValueError, match=r"results.json does not hold .*backward_transfer.*again"):
+        read_records(path)
+    path.write_text("[{")
+    with pytest.raises(ValueError, match="does not hold records of this version"):
+        read_records(path)
 
 
 def test_a_record_is_read_back_with_all_its_fields(tmp_path):

@@ -25,16 +25,16 @@ class LastTaskPlugin(SupervisedPlugin[SupervisedTemplate]):
 
     ``Pieces`` says when a task ends.
 
-    It adds to the loss, not to gradients, so that its place in the list of plugins is free, but for
-    one that edits weights after a task, such as ``PEGPPlugin(rebase=True)``: that one goes first.
+    It adds to the loss, not to gradients, so that its place in the list of plugins is free.
 
     Args:
         strength: weight of the penalty, finite and at least 0.
 
     Raises:
         ValueError: ``strength`` outside that; at the start of training, an online stream without
-            task boundaries, or a model that no longer trains the same tensors. A tensor may gain
-            rows, as a growing classifier's does: the new ones are free.
+            task boundaries, a ``PEGPPlugin(rebase=True)`` beside it, or a model that no longer
+            trains the same tensors. A tensor may gain rows, as a growing classifier's does: the new
+            ones are free.
     """
 
     def __init__(self, strength: float) -> None:
@@ -68,7 +68,12 @@ class LastTaskPlugin(SupervisedPlugin[SupervisedTemplate]):
             self._close(strategy, last, **kwargs)
 
     def before_training_exp(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
-        """Refuse a model that does not train what the anchor holds."""
+        """Refuse a model that does not train what the anchor holds, or that will not stay so."""
+        if any(getattr(getattr(p, "pegp", None), "rebase", False) for p in strategy.plugins):
+            raise ValueError(
+                f"{type(self).__name__} beside PEGP with rebase=True: what it remembers is about "
+                "branches that a rebase replaces; use rebase=False with it"
+            )
         if self.anchor:
             _require_same_tensors(self.anchor, trainable_tensors(strategy.model))
 

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from avalanche.benchmarks import DatasetExperience
-from avalanche.models.utils import avalanche_forward
 from avalanche.training.plugins import SupervisedPlugin
 from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor, nn
@@ -17,6 +16,7 @@ from avl_pegp.backbones.heads import ClassStatistics, Rule
 from avl_pegp.plugins.experience import (
     is_online,
     own_samples,
+    predict,
     require_samples,
     statistics_loader,
 )
@@ -110,8 +110,7 @@ class ClassStatisticsPlugin(SupervisedPlugin[SupervisedTemplate]):
             for experience in experiences:
                 loader = statistics_loader(experience, batch_size=size, num_workers=workers)
                 for batch in watched(loader, "class statistics", self.progress):
-                    x, y, *rest = (element.to(strategy.device) for element in batch)
-                    avalanche_forward(strategy.model, x, rest[-1] if rest else None)
+                    _, y = predict(strategy, batch)
                     statistics.update(self._taken(), y)
         self.statistics = statistics
 

@@ -11,7 +11,9 @@ from typing import Any
 import torch
 from avalanche.benchmarks import DatasetExperience, OnlineCLExperience
 from avalanche.benchmarks.utils.data_loader import ReplayDataLoader
+from avalanche.models.utils import avalanche_forward
 from avalanche.training.templates import SupervisedTemplate
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 
@@ -42,6 +44,12 @@ def require_samples(experience: DatasetExperience[Any]) -> None:
         raise ValueError(
             f"experience {experience.current_experience} has no samples: leave it out of the stream"
         )
+
+
+def predict(strategy: SupervisedTemplate, batch: Any) -> tuple[Tensor, Tensor]:
+    """Logits and targets of a batch ``(x, y)``, or ``(x, y, ..., task label)``."""
+    x, y, *rest = (element.to(strategy.device) for element in batch)
+    return avalanche_forward(strategy.model, x, rest[-1] if rest else None), y
 
 
 def own_samples(strategy: SupervisedTemplate) -> int:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from avalanche.benchmarks import DatasetExperience
-from avalanche.models.utils import avalanche_forward
 from avalanche.training.plugins import SupervisedPlugin
 from avalanche.training.templates import SupervisedTemplate
 from torch import nn
@@ -16,6 +14,7 @@ from avl_pegp.plugins.experience import (
     classes_of,
     is_online,
     own_samples,
+    predict,
     require_samples,
     statistics_loader,
     task_of,
@@ -157,7 +156,7 @@ class PEGPPlugin(SupervisedPlugin[SupervisedTemplate]):
             self._loaded = None
             self._pending_iterations = 0
         if self._pending_iterations == 0:
-            self._begin(experience)
+            self._begin(strategy)
 
     def before_forward(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
         """In online streams: let this forward pass feed the statistics."""
@@ -180,7 +179,7 @@ class PEGPPlugin(SupervisedPlugin[SupervisedTemplate]):
         self.pegp.project_step()
         if self._pieces.task is None and self._pending_iterations >= self.every:
             self.consolidate()
-            self._begin(strategy.experience)
+            self._begin(strategy)
 
     def after_training_exp(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
         """Extend the bases before any evaluation: an experience, or a task in pieces, is over."""
@@ -204,9 +203,12 @@ class PEGPPlugin(SupervisedPlugin[SupervisedTemplate]):
             self.pegp.extend()
             self._pending_iterations = 0
 
-    def _begin(self, experience: DatasetExperience[Any]) -> None:
+    def _begin(self, strategy: SupervisedTemplate) -> None:
         """Where tasks are not told, classes are admitted as they occur."""
+        experience = strategy.experience
         self.pegp.begin(set() if task_of(experience) is None else classes_of(experience))
+        for parameter in self.pegp.restarted():  # momentum of a branch that is no longer trained
+            strategy.optimizer.state.pop(parameter, None)
 
     def _gather(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
         """Stream the experience's features."""
@@ -218,9 +220,4 @@ class PEGPPlugin(SupervisedPlugin[SupervisedTemplate]):
             seed=self.pegp.past.experiences,
         )
         batches = watched(loader, "PEGP: gathering", self.progress)
-
-        def forward(batch: Any) -> None:
-            x, *rest = (element.to(strategy.device) for element in batch)
-            avalanche_forward(strategy.model, x, rest[-1])
-
-        self.pegp.gather(batches, forward)
+        self.pegp.gather(batches, lambda batch: predict(strategy, batch))

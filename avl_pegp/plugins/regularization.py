@@ -7,14 +7,13 @@ from typing import Any
 
 import torch
 from avalanche.benchmarks import DatasetExperience
-from avalanche.models.utils import avalanche_forward
 from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor, nn
 
 from avl_pegp.pet.config import require_positive
 from avl_pegp.pet.trainable import trainable_tensors
 from avl_pegp.plugins.boundaries import LastTaskPlugin, old_part
-from avl_pegp.plugins.experience import statistics_loader
+from avl_pegp.plugins.experience import predict, statistics_loader
 from avl_pegp.plugins.progress import watched
 from avl_pegp.projection.observing import inference_state
 
@@ -164,9 +163,7 @@ class EWCPlugin(LastTaskPlugin):
         bar = watched(loader, "EWC: Fisher", self.progress)
 
         def loss(sample: Any) -> Tensor:
-            x, y, *rest = (element.to(strategy.device) for element in sample)
-            logits = avalanche_forward(strategy.model, x, rest[-1] if rest else None)
-            value: Tensor = strategy._criterion(logits, y)
+            value: Tensor = strategy._criterion(*predict(strategy, sample))
             return value
 
         fisher = diagonal_fisher(strategy.model, bar, loss)

@@ -43,6 +43,16 @@ class Coverage:
         """The gradients that are there."""
         return {name: p.grad for name, p in self.trained.items() if p.grad is not None}
 
+    def require_current(self, model: nn.Module) -> None:
+        """Raise ValueError where another tensor has taken the place of one seen here."""
+        now = dict(model.named_parameters())
+        replaced = [name for name, p in self.trained.items() if now.get(name) is not p]
+        if replaced:
+            raise ValueError(
+                f"{', '.join(replaced)} was replaced since begin(), as by a growing classifier: give "
+                "the model its full size from the start, or let it grow before begin()"
+            )
+
     def require_still(self) -> None:
         """Raise ValueError for a norm that would gather running statistics now."""
         for name, module in self.norms.items():

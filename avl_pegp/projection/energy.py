@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -88,3 +88,19 @@ def energy_at(energy: Energy, site: str, experience: int) -> float:
             )
         energy = fitting[0]
     return require_energy(energy(experience) if callable(energy) else energy)
+
+
+def energies_at(energy: Energy, sites: Iterable[str], experience: int) -> dict[str, float]:
+    """The energy of every site in one experience.
+
+    Raises:
+        ValueError: outside (0, 1], a site that no pattern fits, or a pattern that fits no site.
+    """
+    sites = list(sites)
+    for pattern in energy if isinstance(energy, Mapping) else ():
+        if not any(fnmatchcase(site, pattern) for site in sites):
+            raise ValueError(
+                f"energy has pattern {pattern!r}, which fits no site: must fit one of "
+                f"{', '.join(sites[:8])}{', …' if len(sites) > 8 else ''}"
+            )
+    return {site: energy_at(energy, site, experience) for site in sites}

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from avl_pegp.projection.coverage import Coverage, cover
-from avl_pegp.projection.energy import Energy, energy_at, require_valid
+from avl_pegp.projection.energy import Energy, energies_at, require_valid
 from avl_pegp.projection.growth import grown
 from avl_pegp.projection.holding import hold_gradients, hold_rows, hold_weights
 from avl_pegp.projection.moments import Moment, on_cpu
@@ -226,9 +226,11 @@ class PEGP:
 
         Raises:
             RuntimeError: ``begin`` was not called.
-            ValueError: NaN or infinite features (the site is named).
+            ValueError: NaN or infinite features (the site is named), or a trainable tensor that was
+                replaced since ``begin``.
         """
         self._require_begun()
+        self._coverage.require_current(self.model)
         observer = self._observer(samples)
         with observer.watching():
             yield
@@ -259,6 +261,15 @@ class PEGP:
             self.rebase,
         )
         self._gathered, self._begun, self._last = {}, False, None
+
+    def restarted(self) -> list[nn.Parameter]:
+        """Where branches start anew after each experience, their parameters; else none.
+
+        What an optimizer remembers of them is about the branch before: drop it after ``begin``, as
+        by ``optimizer.state.pop(parameter, None)``.
+        """
+        modules = rebasable_modules(self.model, self._coverage.sites) if self.rebase else {}
+        return [p for module in modules.values() for p in module.parameters() if p.requires_grad]
 
     def ranks(self) -> dict[str, tuple[int, int]]:
         """For each site: protected directions, and all there are. Empty before ``extend``."""
@@ -302,8 +313,7 @@ class PEGP:
 
     def _energies(self) -> dict[str, float]:
         """The energy of every site and of the classifier, in this experience."""
-        observed = self._coverage.observed()
-        return {name: energy_at(self.energy, name, self.past.experiences) for name in observed}
+        return energies_at(self.energy, self._coverage.observed(), self.past.experiences)
 
     def _observer(self, samples: int | None = None) -> Observer:
         observed = self._coverage.observed().items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,7 @@ def flags(doc: str, benchmarks: Sequence[str], head: str = "lda") -> argparse.Ar
     parser.add_argument("--energy", type=float, help="share to protect, in (0, 1]; by PET")
     parser.add_argument("--lr", type=float, help="of the PET; each PET has its own default")
     parser.add_argument("--epochs", type=int, default=5, help="passes over an experience")
+    parser.add_argument("--batch-size", type=int, default=32)
     return parser
 
 
@@ -83,7 +85,7 @@ def jobs_of(
     except (ValueError, TypeError, RuntimeError, AssertionError, OSError) as error:
         parser.error(str(error))
     shared = {"setting": setting, **fixed}
-    for name in ("benchmark", "head", "backbone", "lr", "energy", "epochs"):
+    for name in ("benchmark", "head", "backbone", "lr", "energy", "epochs", "batch_size"):
         shared[name] = getattr(args, name)
     methods = dict.fromkeys(args.methods if args.no_controls else (*CONTROLS, *args.methods))
     rows = [("none", m) for m in methods if not METHODS[m].has_pet]
@@ -98,8 +100,10 @@ def check(args: argparse.Namespace) -> None:
         raise ValueError(f"--seeds has {twice} twice: give each seed once")
     if args.epochs < 1:
         raise ValueError(f"--epochs {args.epochs}: must be at least 1")
-    if args.lr is not None and not args.lr > 0:
-        raise ValueError(f"--lr {args.lr}: must be above 0")
+    if args.batch_size < 1:
+        raise ValueError(f"--batch-size {args.batch_size}: must be at least 1")
+    if args.lr is not None and not 0 < args.lr < math.inf:
+        raise ValueError(f"--lr {args.lr}: must be above 0 and finite")
     if args.energy is not None:
         require_energy(args.energy)
     refits = [m for m in args.methods if METHODS[m].refit]

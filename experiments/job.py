@@ -57,7 +57,7 @@ class Job:
 
     def described(self) -> dict[str, Any]:
         """Everything that decides what comes out, as JSON has it: to know a run again."""
-        chosen = {"tuning": repr(PETS.get(self.pet)), "changes": repr(self._method.pegp)}
+        chosen = {"tuning": repr(PETS.get(self.pet)), "does": repr(self._method)}
         described: dict[str, Any] = json.loads(json.dumps({**asdict(self), **chosen}))
         return described
 

@@ -60,7 +60,7 @@ class Learner:
             tuning = PETS[pet]
             config = method.pet or tuning.config
             attach(self.model, config)
-            lr = method.faster * (lr or tuning.lr)
+            lr = method.lr_factor * (lr or tuning.lr)
             self.settings |= {"pet_config": repr(config), "lr": lr}
             groups = pet_parameters(self.model, HEAD_LR)
             self.optimizer = torch.optim.Adam(groups, lr=lr)
@@ -86,13 +86,16 @@ class Learner:
         """A cosine that begins anew in each experience."""
         return LRSchedulerPlugin(CosineAnnealingLR(self.optimizer, self.epochs))
 
+    def begin(self, experience: int) -> None:
+        """Freeze the PET where the method has tuned it enough."""
+        if self.method.tunes == "first" and experience == 1:
+            self._train_classifier_only()
+
     def epochs_in(self, experience: int, seen_once: bool = False) -> int:
         """How many passes to train in this experience.
 
         0 where only statistics are stored, unless training is what shows them the data, once.
         """
-        if self.method.tunes == "first" and experience == 1:
-            self._train_classifier_only()
         tunes = self.method.tunes == "always" or (self.method.tunes == "first" and experience == 0)
         fits_head = self.statistics is None and self.method.tunes != "jointly"
         fits_statistics = seen_once and self.statistics is not None
@@ -162,14 +165,16 @@ def learn_experiences(
     Returns:
         The accuracies, and the seconds that training took.
     """
+    started = time.perf_counter()
     learner.fit_jointly(benchmark.train_stream, batch_size)
+    seconds = time.perf_counter() - started
     accuracy = AccuracyMatrices(len(benchmark.train_stream))
     progress = ProgressPlugin(title, len(benchmark.train_stream))
     strategy = learner.strategy(accuracy, batch_size, logs, progress, learner.schedule())
     if ahead:
         strategy.eval(benchmark.test_stream)
-    seconds = 0.0
     for i, experience in enumerate(benchmark.train_stream):
+        learner.begin(i)
         strategy.train_epochs = learner.epochs_in(i)
         started = time.perf_counter()
         strategy.train(experience, eval_streams=[])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 from avalanche.training.plugins import SupervisedPlugin
@@ -45,7 +46,7 @@ class Method:
         pegp: PEGP's arguments where it is on, beside those of the PET.
         plugin: makes PEGP's plugin of these arguments.
         pet: another configuration than that of the PET's name.
-        faster: times the PET's learning rate.
+        lr_factor: times the PET's learning rate.
         rival: another method's plugin.
         refit: class statistics are computed anew from all training data so far.
     """
@@ -55,7 +56,7 @@ class Method:
     pegp: dict[str, Any] | None = None
     plugin: Callable[..., PEGPPlugin] = PEGPPlugin
     pet: Any = None
-    faster: float = 1.0
+    lr_factor: float = 1.0
     rival: Callable[[], SupervisedPlugin[Any]] | None = None
     refit: bool = False
 
@@ -74,12 +75,12 @@ METHODS = {
     "plain_refit": Method(refit=True),
     "first_session": Method("first"),
     # with LoRA, at the learning rates that search.py found best for them
-    "plain_tuned": Method(faster=0.25),
-    "first_session_tuned": Method("first", faster=2.0),
+    "plain_tuned": Method(lr_factor=0.25),
+    "first_session_tuned": Method("first", lr_factor=2.0),
     "joint": Method("jointly"),
-    "l2": Method(rival=lambda: L2Plugin(10.0)),
-    "ewc": Method(rival=lambda: EWCPlugin(1e5, samples=100)),
-    "lwf": Method(rival=lambda: LwFPlugin(3.0)),
+    "l2": Method(rival=partial(L2Plugin, 10.0)),
+    "ewc": Method(rival=partial(EWCPlugin, 1e5, samples=100)),
+    "lwf": Method(rival=partial(LwFPlugin, 3.0)),
     "pegp": Method(pegp={}),
     "pegp_refit": Method(pegp={}, refit=True),
 }

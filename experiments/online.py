@@ -36,13 +36,15 @@ def run(job: Job, logs: Path) -> Record:
     tasks, tests = benchmark.train_stream, benchmark.test_stream
     stream = online_benchmark(benchmark, job.batch_size, job.boundaries, job.seed).train_stream
     learner = job.learner(classes=len(benchmark.class_names))
+    started = time.perf_counter()
     learner.fit_jointly(tasks, job.batch_size)
+    seconds = time.perf_counter() - started
 
     accuracy = AccuracyMatrices(len(tasks))
     progress = ProgressPlugin(job.title, len(stream))
     strategy = learner.strategy(accuracy, job.batch_size, logs, progress)
-    seconds = 0.0
     for i, pieces in groupby(stream, lambda piece: origin_of(piece).current_experience):
+        learner.begin(i)
         strategy.train_epochs = learner.epochs_in(i, seen_once=True)
         started = time.perf_counter()
         for piece in pieces:
@@ -58,20 +60,19 @@ def run(job: Job, logs: Path) -> Record:
 
 def main() -> None:
     parser = flags(__doc__, BENCHMARKS)
-    parser.set_defaults(epochs=1)
-    parser.add_argument("--batch-size", type=int, default=10, help="samples in a piece")
+    parser.set_defaults(epochs=1, batch_size=10)
     parser.add_argument("--every", type=int, default=25, help="iterations; without boundaries")
     parser.add_argument("--boundaries", action=argparse.BooleanOptionalAction, default=True)
     args = parser.parse_args()
-    own = {name: getattr(args, name) for name in ("batch_size", "every", "boundaries")}
-    if min(args.batch_size, args.every) < 1:
-        parser.error(f"--batch-size {args.batch_size}, --every {args.every}: must be at least 1")
+    if args.every < 1:
+        parser.error(f"--every {args.every}: must be at least 1")
     if args.epochs != 1:
         parser.error(f"--epochs {args.epochs}: an online stream is seen once; leave it out")
     rivals = [method for method in args.methods if METHODS[method].rival]
     if rivals and not args.boundaries:
         parser.error(f"--methods {' '.join(rivals)} must know where tasks end: use --boundaries")
-    run_all(jobs_of(parser, args, "online", **own), args.out)
+    jobs = jobs_of(parser, args, "online", every=args.every, boundaries=args.boundaries)
+    run_all(jobs, args.out)
 
 
 if __name__ == "__main__":

@@ -25,19 +25,21 @@ def grouped(records: Sequence[Record]) -> Rows:
     return rows
 
 
-def table(records: Sequence[Record], reference: str = "pegp") -> str:
+def table(records: Sequence[Record], reference: str | None = "pegp") -> str:
     """One row a PET and method; the last column is paired with the same PET's reference.
 
-    Rows without a PET are compared with LoRA's.
+    Rows without a PET are compared with LoRA's. ``None`` leaves that column out.
     """
     rows = grouped(records)
-    titles = ["PET", "method", *COLUMNS.values(), f"final accuracy minus {reference}'s, paired"]
+    titles = ["PET", "method", *COLUMNS.values()]
+    titles += [f"final accuracy minus {reference}'s, paired"] if reference else []
     lines = [titles, ["---", "---", *["---:"] * (len(titles) - 2)]]
     for (pet, method), group in rows.items():
-        other = rows.get((pet if pet != "none" else "lora", reference), [])
-        gap = "" if method == reference or not other else signed(group, other)
-        cells = [spread([getattr(r, name) for r in group]) for name in COLUMNS]
-        lines.append([pet, method, *cells, gap])
+        line = [pet, method, *(spread([getattr(r, name) for r in group]) for name in COLUMNS)]
+        if reference:
+            other = rows.get((pet if pet != "none" else "lora", reference), [])
+            line.append("" if method == reference or not other else signed(group, other))
+        lines.append(line)
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 

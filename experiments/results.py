@@ -45,6 +45,14 @@ class Section:
     controls: Sequence[str]
     why: str = ""
 
+    @property
+    def command(self) -> str:
+        """Runs this setting alone, with the benchmark's own number of images."""
+        methods = " ".join(("pegp", *self.controls))
+        shared = f"--batch-size {self.job.batch_size} --seeds 1 2 3 --out runs/alone"
+        flags = f"--pet {' '.join(PETS)} --methods {methods}"
+        return f"python experiments/{self.flags} {shared} \\\n    {flags}"
+
     def jobs(self, seeds: Sequence[int]) -> list[Job]:
         """All runs: controls without a PET once a seed, trained controls with LoRA."""
         controls = [m for m in ("frozen", *self.controls) if not METHODS[m].has_pet]
@@ -135,9 +143,9 @@ OPENING = """# Results
 
 Made by `python experiments/results.py --out runs/results`, which runs everything below again and
 writes this page. Percent, mean ± standard deviation over seeds {seeds}; a seed draws the order of
-classes or domains, initial weights and batches, the same for every row. The backbone is the tiny ViT
-that ships with the package. Streams are small ({images} training images a class), so that all of it
-takes about an hour on two cores.
+classes or domains and the initial weights, the same for every row, and the batches. The backbone is the
+tiny ViT that ships with the package. Glyph streams are small ({images} training images a class), so
+that all of it takes about an hour on two cores.
 
 - **final accuracy**: mean over all experiences at the end. **average accuracy**: mean over time of
   the mean over the experiences seen so far. **forgetting**: best earlier accuracy minus the last.
@@ -148,7 +156,10 @@ takes about an hour on two cores.
   `..._tuned`: that control at the learning rate that suits it best, not at PEGP's.
   `..._refit`: class statistics computed anew from all old training data, which separates stale
   statistics from lost features.
-- The settings of every method were searched alike on seed 0, by `experiments/search.py`.
+- Settings were searched on seed 0 of the stream whose style shifts, by `experiments/search.py`: four
+  candidates each of PEGP's energy and protection and of the rivals' strengths, at the PET's learning
+  rate; for `plain` and `first_session`, which have nothing else, of that rate (`..._tuned`). The PETs'
+  learning rates come from earlier trials with PEGP on that seed. The images of all seeds are the same.
 - Last column: the row's final accuracy minus that of PEGP with the same PET (rows without a PET: with
   LoRA), paired by seed. Above 0 the row beats PEGP.
 """
@@ -168,10 +179,10 @@ def written(section: Section, records: Sequence[Record]) -> str:
 
 {section.about}
 
-On its own, on streams of full size:
+On its own, with the benchmark's own number of images:
 
 ```bash
-python experiments/{section.flags} --pet {" ".join(PETS)} --seeds 1 2 3 --out runs/alone
+{section.command}
 ```
 
 {table(records)}

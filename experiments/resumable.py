@@ -27,14 +27,11 @@ def complete(jobs: Sequence[Job], folder: Path, workers: int) -> list[Record]:
         workers: processes, of one thread each.
 
     Raises:
-        ValueError: the folder holds a run of the same name with other settings, or two jobs have one.
+        ValueError, OSError: see ``missing_of``.
+        RuntimeError: a run failed; it is named, and what caused it stands above.
     """
-    names = Counter(map(label, jobs))
-    if twice := [name for name in names if names[name] > 1]:
-        raise ValueError(f"{twice[0]} is asked for twice: give each seed once")
+    missing = missing_of(jobs, folder)
     paths = [folder / f"{label(job)}.json" for job in jobs]
-    missing = [(job, path) for job, path in zip(jobs, paths, strict=True) if not is_done(job, path)]
-    folder.mkdir(parents=True, exist_ok=True)
     bar = tqdm(total=len(jobs), initial=len(jobs) - len(missing), unit="run", smoothing=0.1)
     # Fresh processes: a forked one would inherit threads that torch has already started.
     context = multiprocessing.get_context("spawn")
@@ -42,13 +39,31 @@ def complete(jobs: Sequence[Job], folder: Path, workers: int) -> list[Record]:
         waiting = {pool.submit(_run, job, path): path for job, path in missing}
         try:
             for future in as_completed(waiting):
-                future.result()
-                bar.set_postfix_str(waiting[future].stem)
+                done = waiting[future].stem
+                if error := future.exception():
+                    raise RuntimeError(f"{done} failed; what is done is kept") from error
+                bar.set_postfix_str(done)
                 bar.update()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
     bar.close()
     return [read_records(path)[0] for path in paths]
+
+
+def missing_of(jobs: Sequence[Job], folder: Path) -> list[tuple[Job, Path]]:
+    """The jobs still to be run, and where their records go; the folder is then there.
+
+    Raises:
+        ValueError: the folder holds a run of the same name with other settings, or two jobs have one.
+        OSError: the folder can't be made.
+    """
+    names = Counter(map(label, jobs))
+    if twice := [name for name in names if names[name] > 1]:
+        raise ValueError(f"{twice[0]} is asked for twice: give each seed once")
+    paths = [(job, folder / f"{label(job)}.json") for job in jobs]
+    missing = [(job, path) for job, path in paths if not is_done(job, path)]
+    folder.mkdir(parents=True, exist_ok=True)
+    return missing
 
 
 def many_runs(
@@ -68,10 +83,14 @@ def many_runs(
     parser.add_argument("--seeds", type=int, nargs="+", default=list(seeds))
     parser.add_argument("--workers", type=int, default=2, help="processes, of one thread each")
     args = parser.parse_args()
+    if args.workers < 1:
+        parser.error(f"--workers {args.workers}: must be at least 1")
+    jobs = jobs_of(args.seeds)
     try:
-        return args, complete(jobs_of(args.seeds), args.out, args.workers)
-    except ValueError as error:
-        parser.error(str(error))
+        missing_of(jobs, args.out)
+    except (ValueError, OSError) as error:
+        parser.error(f"--out {args.out}: {error}")
+    return args, complete(jobs, args.out, args.workers)
 
 
 def label(job: Job) -> str:

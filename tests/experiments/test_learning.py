@@ -47,7 +47,7 @@ def test_epochs_are_spent_only_where_something_is_to_be_learned(method, head, of
 def test_first_session_leaves_the_classifier_alone_to_train_from_the_second_on():
     learns = learner("first_session")
     for i, only in enumerate((False, True, True)):
-        learns.epochs_in(i)
+        learns.begin(i)
         assert is_classifier_only(learns.model) == only
 
 

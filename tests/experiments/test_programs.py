@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import shlex
 from collections import Counter
 from dataclasses import asdict, replace
 from fnmatch import fnmatchcase
@@ -101,14 +102,15 @@ def rows_of(section):
 
 @pytest.mark.parametrize("section", results.SECTIONS, ids=lambda section: section.title)
 def test_the_command_of_a_section_asks_for_the_same_setting(section, monkeypatch, launch, tmp_path):
-    script, *flags = section.flags.split()
-    setting = importlib.import_module(script.removesuffix(".py"))
+    _, script, *flags = shlex.split(section.command.replace("\\\n", ""))
+    setting = importlib.import_module(Path(script).stem)
     ran = []
     monkeypatch.setattr(setting, "run_all", lambda jobs, out: ran.extend(jobs))
-    launch(setting, tmp_path / "out", *flags)
-    varied, without_flags = {"pet", "method", "seed"}, {"options", "batch_size"}
-    shared = asdict(section.job).keys() - varied - without_flags
-    for name in shared:
+    out = flags.index("--out")
+    launch(setting, tmp_path / "out", *flags[:out], *flags[out + 2 :])
+    assert {job.method for job in ran} == {job.method for job in section.jobs([1])}
+    varied, without_flags = {"pet", "method", "seed"}, {"options"}
+    for name in asdict(section.job).keys() - varied - without_flags:
         assert {getattr(job, name) for job in ran} == {getattr(section.job, name)}, name
 
 
@@ -186,7 +188,8 @@ def test_search_shows_as_many_candidates_for_each_rival_and_writes_no_page(asked
     assert set(families.values()) == set(per_pet.values()) == {4}
     assert per_pet.keys() == PETS.keys()
     assert families.keys() == {"plain", "first_session", "l2", "ewc", "lwf"}
-    assert "shifted_glyphs" in capsys.readouterr().out
+    rows = capsys.readouterr().out.splitlines()[2:]
+    assert len(rows) == len(jobs)
 
 
 def is_pegp(job):
@@ -205,10 +208,33 @@ def test_the_sweep_leaves_a_figure_and_a_table(asked, tmp_path):
 def test_a_folder_of_other_settings_ends_the_program(
     program, monkeypatch, launch, tmp_path, capsys
 ):
-    def refuse(jobs, folder, workers):
+    def refuse(jobs, folder):
         raise ValueError("give another folder")
 
-    monkeypatch.setattr(resumable, "complete", refuse)
+    monkeypatch.setattr(resumable, "missing_of", refuse)
     with pytest.raises(SystemExit, match="2"):
         launch(program, tmp_path)
     assert "give another folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--workers", "0"), "--workers 0: must be at least 1"),
+        (("--seeds", "1", "1"), "is asked for twice: give each seed once"),
+    ],
+)
+def test_wrong_flags_of_many_runs_are_refused_before_anything_is_written(
+    launch, tmp_path, capsys, flags, message
+):
+    with pytest.raises(SystemExit, match="2"):
+        launch(results, tmp_path / "out", *flags)
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_in_the_place_of_the_folder_is_refused(launch, tmp_path, capsys):
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(SystemExit, match="2"):
+        launch(results, tmp_path / "out")
+    assert "File exists" in capsys.readouterr().err

@@ -199,3 +199,11 @@ def test_a_classifier_may_gain_rows(method):
 def test_a_wrong_strength_is_refused(method, strength):
     with pytest.raises(ValueError, match=f"strength={strength}"):
         METHODS[method](strength)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_rebase_beside_it_is_refused_before_training(method):
+    rival = METHODS[method](1.0)
+    parts = naive(plugin=PEGPPlugin(rebase=True, progress=False), plugins=[rival])
+    with pytest.raises(ValueError, match=f"{type(rival).__name__} beside PEGP with rebase=True"):
+        parts.strategy.train(stream().train_stream[0])

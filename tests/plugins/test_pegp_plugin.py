@@ -6,7 +6,7 @@ import copy
 
 import pytest
 import torch
-from avalanche.training.plugins import ReplayPlugin
+from avalanche.training.plugins import ReplayPlugin, SupervisedPlugin
 from models import OPTIMIZERS, answers, images, relative_change, small_vit
 from streams import naive, stream, to_noise
 
@@ -222,3 +222,20 @@ def test_avalanches_growing_head_is_served_by_name():
             before = answers(model, x, 2)
         assert relative_change(answers(model, x, 2), before) <= 1e-4
     assert set(plugin.ranks()) == {"features"}
+
+
+def test_the_optimizer_forgets_branches_that_start_anew():
+    plugin = PEGPPlugin(energy=1.0, rebase=True, progress=False)
+    parts = naive(LoRA(4), plugin=plugin, train_epochs=2)
+    remembered = []
+
+    class Look(SupervisedPlugin):
+        def before_training_epoch(self, strategy, **kwargs):
+            state = strategy.optimizer.state
+            branch = [p for n, p in parts.model.named_parameters() if ".A." in n or ".B." in n]
+            remembered.append((sum(p in state for p in branch), parts.model.head.weight in state))
+
+    parts.strategy.plugins.append(Look())
+    for experience in stream().train_stream[:2]:
+        parts.strategy.train(experience)
+    assert remembered == [(0, False), (6, True), (0, True), (6, True)]

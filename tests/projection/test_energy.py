@@ -77,6 +77,7 @@ def test_the_first_pattern_that_fits_decides(energy, site, expected):
         ({"*.A": 0.9, "*.B": 0.8}, r"energy has patterns \*\.A, \*\.B, none .* fits site head"),
         (lambda t: 1.2, r"energy=1\.2"),
         ({"*.A": 0.9, "*": lambda t: 0}, "energy=0"),
+        ({"blok.*": 1.0, "*": 0.5}, r"energy has pattern 'blok\.\*', which fits no site"),
     ],
 )
 def test_what_only_a_site_or_an_experience_shows_is_refused_when_it_begins(energy, message):

@@ -200,3 +200,14 @@ def test_bases_from_training_forwards_keep_old_answers_of_weights_that_rest():
         optimizer.step()
         pegp.project_step()
     torch.testing.assert_close(model(old), before, rtol=0, atol=1e-9)
+
+
+def test_a_classifier_that_grew_since_begin_is_refused():
+    model = small_vit()
+    attach(model, LoRA(2))
+    pegp = PEGP(model)
+    pegp.begin()
+    model.head = nn.Linear(64, 7, dtype=torch.float64)
+    refusal = r"head.weight, head.bias was replaced since begin\(\)"
+    with pytest.raises(ValueError, match=refusal), pegp.gathering():
+        model(images(1, seed=0))

@@ -14,6 +14,15 @@ COLUMNS = {
     "task_aware_average_accuracy": "task-aware final accuracy",
     "task_aware_forgetting": "task-aware forgetting",
 }
+COMPARED = (
+    "PET",
+    "PEGP's forgetting beyond frozen's",
+    "plain's",
+    "share",
+    "final accuracy over plain",
+    "final accuracy over first_session",
+    "average accuracy over first_session",
+)
 Rows = dict[tuple[str, str], list[Record]]
 
 
@@ -43,9 +52,11 @@ def table(records: Sequence[Record], reference: str | None = "pegp") -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def signed(records: Sequence[Record], others: Sequence[Record]) -> str:
-    """The paired difference of final accuracy, with its sign."""
-    gaps = paired(records, others, "average_accuracy")
+def signed(
+    records: Sequence[Record], others: Sequence[Record], field: str = "average_accuracy"
+) -> str:
+    """The paired difference of final (or another) accuracy, with its sign."""
+    gaps = paired(records, others, field)
     text = spread(gaps)
     return text if mean(gaps) < 0 else f"+{text}"
 
@@ -64,13 +75,19 @@ def winners(records: Sequence[Record], reference: str = "pegp") -> list[str]:
     return found
 
 
-def forgetting_ratio(records: Sequence[Record], pet: str) -> str:
-    """Task-aware forgetting beyond frozen's: PEGP's, plain's, and the first as a share of the second."""
+def comparison(records: Sequence[Record]) -> str:
+    """PEGP against plain and against first_session, one row a PET, paired by seed.
+
+    Forgetting is task-aware and beyond frozen's; the share is PEGP's of plain's.
+    """
     rows = grouped(records)
-    frozen = rows["none", "frozen"]
-    kept, lost = (
-        paired(rows[pet, method], frozen, "task_aware_forgetting") for method in ("pegp", "plain")
-    )
-    share = f"{mean(kept) / mean(lost):.2f} of it" if mean(lost) > 0 else "plain forgets nothing"
-    better = signed(rows[pet, "pegp"], rows[pet, "plain"])
-    return f"{pet}: PEGP {spread(kept)}, plain {spread(lost)} ({share}); PEGP's final accuracy {better}"
+    lines = [list(COMPARED), ["---", *["---:"] * (len(COMPARED) - 1)]]
+    for pet in dict.fromkeys(pet for pet, method in rows if method == "pegp"):
+        tuned, plain, first = (rows[pet, m] for m in ("pegp", "plain", "first_session"))
+        kept, lost = (
+            paired(side, rows["none", "frozen"], "task_aware_forgetting") for side in (tuned, plain)
+        )
+        share = f"{mean(kept) / mean(lost):.2f}" if mean(lost) > 0 else "plain loses nothing"
+        over_first = (signed(tuned, first, field) for field in list(COLUMNS)[:2])
+        lines.append([pet, spread(kept), spread(lost), share, signed(tuned, plain), *over_first])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

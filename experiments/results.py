@@ -16,7 +16,7 @@ from pathlib import Path
 from command_line import draw
 from job import Job
 from methods import METHODS, PETS
-from page import forgetting_ratio, grouped, table, winners
+from page import comparison, grouped, table, winners
 from resumable import many_runs
 
 from avl_pegp.evaluation import Record, spread
@@ -162,6 +162,8 @@ that all of it takes about an hour on two cores.
   learning rates come from earlier trials with PEGP on that seed. The images of all seeds are the same.
 - Last column: the row's final accuracy minus that of PEGP with the same PET (rows without a PET: with
   LoRA), paired by seed. Above 0 the row beats PEGP.
+- The second table of a section sets PEGP against `plain` and `first_session`: task-aware forgetting
+  beyond that of `frozen`, PEGP's as a share of plain's, and paired gains in accuracy.
 """
 
 
@@ -173,7 +175,6 @@ def written(section: Section, records: Sequence[Record]) -> str:
         if above
         else ("No row lies above PEGP beyond one deviation.")
     )
-    beyond = "\n".join(f"- {forgetting_ratio(records, pet)}" for pet in PETS)
     return f"""
 ## {section.title}
 
@@ -189,9 +190,7 @@ On its own, with the benchmark's own number of images:
 
 {verdict} {section.why}
 
-Task-aware forgetting beyond `frozen`'s:
-
-{beyond}
+{comparison(records)}
 """
 
 

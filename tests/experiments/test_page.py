@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from page import forgetting_ratio, signed, table, winners
+from page import comparison, signed, table, winners
 
 ACCURACIES = {  # over seeds 1, 2, 3; in points above PEGP:
     ("none", "frozen"): (0.70, 0.70, 0.70),  # -10, -11, -12
@@ -89,15 +89,25 @@ def test_a_tie_has_a_plus_and_does_not_win(record):
     assert winners(ties) == []
 
 
-def test_forgetting_counts_beyond_that_of_the_frozen_backbone(records):
-    assert forgetting_ratio(records, "lora") == (
-        "lora: PEGP 2.0 ± 1.0, plain 20.0 ± 0.0 (0.10 of it); PEGP's final accuracy +9.0 ± 1.0"
-    )
+def test_pegp_is_set_against_plain_and_first_session(record):
+    values = {  # accuracy and forgetting
+        ("none", "frozen"): (0.5, 0.1),
+        ("lora", "plain"): (0.6, 0.3),
+        ("lora", "first_session"): (0.65, 0.1),
+        ("lora", "pegp"): (0.7, 0.12),
+    }
+    records = [
+        record(pet, method, seed, accuracy + 0.01 * seed * (method == "pegp"), forgotten)
+        for (pet, method), (accuracy, forgotten) in values.items()
+        for seed in (1, 2)
+    ]
+    header, _, line = comparison(records).splitlines()
+    assert len(cells(header)) == len(cells(line))
+    assert cells(line)[:4] == ["lora", "2.0 ± 0.0", "20.0 ± 0.0", "0.10"]
+    assert cells(line)[4:6] == ["+11.5 ± 0.7", "+6.5 ± 0.7"]
 
 
 def test_where_plain_forgets_no_more_than_frozen_there_is_no_share(record):
-    rows = (("none", "frozen", 0.1), ("lora", "plain", 0.05), ("lora", "pegp", 0.1))
-    records = [record(pet, method, 1, 0.5, forgotten) for pet, method, forgotten in rows]
-    assert forgetting_ratio(records, "lora") == (
-        "lora: PEGP 0.0, plain -5.0 (plain forgets nothing); PEGP's final accuracy +0.0"
-    )
+    rows = (("frozen", 0.1), ("plain", 0.05), ("first_session", 0.1), ("pegp", 0.1))
+    records = [record("none" if m == "frozen" else "lora", m, 1, 0.5, f) for m, f in rows]
+    assert cells(comparison(records).splitlines()[2])[1:4] == ["0.0", "-5.0", "plain loses nothing"]

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from operator import attrgetter
 from statistics import mean, stdev
 
-from avl_pegp.evaluation import Record, paired, spread
+from avl_pegp.evaluation import Record, new_task_accuracy, paired, spread
 
-COLUMNS = {
-    "average_accuracy": "final accuracy",
-    "average_incremental_accuracy": "average accuracy",
-    "forgetting": "forgetting",
-    "task_aware_average_accuracy": "task-aware final accuracy",
-    "task_aware_forgetting": "task-aware forgetting",
+COLUMNS: dict[str, Callable[[Record], float]] = {
+    "final accuracy": attrgetter("average_accuracy"),
+    "average accuracy": attrgetter("average_incremental_accuracy"),
+    "forgetting": attrgetter("forgetting"),
+    "task-aware final accuracy": attrgetter("task_aware_average_accuracy"),
+    "task-aware forgetting": attrgetter("task_aware_forgetting"),
+    "task-aware accuracy when new": lambda r: new_task_accuracy(r.task_aware_accuracy_matrix),
 }
 COMPARED = (
     "PET",
@@ -40,11 +42,11 @@ def table(records: Sequence[Record], reference: str | None = "pegp") -> str:
     Rows without a PET are compared with LoRA's. ``None`` leaves that column out.
     """
     rows = grouped(records)
-    titles = ["PET", "method", *COLUMNS.values()]
+    titles = ["PET", "method", *COLUMNS]
     titles += [f"final accuracy minus {reference}'s, paired"] if reference else []
     lines = [titles, ["---", "---", *["---:"] * (len(titles) - 2)]]
     for (pet, method), group in rows.items():
-        line = [pet, method, *(spread([getattr(r, name) for r in group]) for name in COLUMNS)]
+        line = [pet, method, *(spread([of(r) for r in group]) for of in COLUMNS.values())]
         if reference:
             other = rows.get((pet if pet != "none" else "lora", reference), [])
             line.append("" if method == reference or not other else signed(group, other))
@@ -88,6 +90,6 @@ def comparison(records: Sequence[Record]) -> str:
             paired(side, rows["none", "frozen"], "task_aware_forgetting") for side in (tuned, plain)
         )
         share = f"{mean(kept) / mean(lost):.2f}" if mean(lost) > 0 else "plain loses nothing"
-        over_first = (signed(tuned, first, field) for field in list(COLUMNS)[:2])
+        over_first = (signed(tuned, first), signed(tuned, first, "average_incremental_accuracy"))
         lines.append([pet, spread(kept), spread(lost), share, signed(tuned, plain), *over_first])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -149,7 +149,8 @@ that all of it takes about an hour on two cores.
 
 - **final accuracy**: mean over all experiences at the end. **average accuracy**: mean over time of
   the mean over the experiences seen so far. **forgetting**: best earlier accuracy minus the last.
-  **task-aware**: only the classes of the test experience's own task compete.
+  **task-aware**: only the classes of the test experience's own task compete. **when new**: right after
+  an experience was learned, mean over all but the first; what a method can still learn.
 - `frozen`: the backbone untouched. `plain`: the PET without PEGP. `first_session`: the PET tuned in
   the first experience only. `joint`: tuned on all data at once, then the same head; an upper bound.
   `ncm`, `lda`: those heads on the frozen backbone. `l2`, `ewc`, `lwf`: rivals on the same PET.

@@ -20,8 +20,8 @@ from job import Job
 from methods import CENTRED, Method
 from methods import METHODS as SETTINGS_METHODS
 from page import table
-from results import template
 from resumable import many_runs
+from sections import template
 from torch import Tensor
 from torch.nn import functional as F
 

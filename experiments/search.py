@@ -16,8 +16,8 @@ from functools import partial
 from job import Job
 from methods import Method
 from page import table
-from results import template
 from resumable import many_runs
+from sections import template
 
 from avl_pegp.plugins import EWCPlugin, L2Plugin, LwFPlugin
 from avl_pegp.projection import Protection

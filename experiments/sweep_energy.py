@@ -15,8 +15,8 @@ from typing import Any
 from job import Job
 from methods import PETS, Method
 from page import grouped, table
-from results import template
 from resumable import many_runs
+from sections import template
 
 from avl_pegp.evaluation import new_task_accuracy, stability_plasticity
 

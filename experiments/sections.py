@@ -1,0 +1,143 @@
+"""The sections of the results page: every setting, its streams, its rows, and what they show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from job import Job
+from methods import METHODS, PETS
+
+SMALL = {"train_per_class": 20, "test_per_class": 20}
+
+
+@dataclass(frozen=True)
+class Section:
+    """One setting on one benchmark: a heading, its runs, and what is to be said about them.
+
+    Attributes:
+        flags: after the script's name, for the command that runs it alone.
+        about: what the setting is.
+        job: what its runs have in common.
+        controls: methods beside frozen, plain, first_session and pegp; those with a PET use LoRA.
+        why: the reason for what the table shows, written after it was measured.
+    """
+
+    title: str
+    flags: str
+    about: str
+    job: Job
+    controls: Sequence[str]
+    why: str = ""
+
+    @property
+    def command(self) -> str:
+        """Runs this setting alone, with the benchmark's own number of images."""
+        methods = " ".join(("pegp", *self.controls))
+        shared = f"--batch-size {self.job.batch_size} --seeds 1 2 3 --out runs/alone"
+        flags = f"--pet {' '.join(PETS)} --methods {methods}"
+        return f"python experiments/{self.flags} {shared} \\\n    {flags}"
+
+    def jobs(self, seeds: Sequence[int]) -> list[Job]:
+        """All runs: controls without a PET once a seed, trained controls with LoRA."""
+        controls = [m for m in ("frozen", *self.controls) if not METHODS[m].has_pet]
+        rows = [("none", method) for method in controls]
+        for pet in PETS:
+            trained = [m for m in self.controls if METHODS[m].has_pet and pet == "lora"]
+            rows += [(pet, m) for m in ("plain", "first_session", *trained, "pegp")]
+        return [replace(self.job, pet=p, method=m, seed=s) for s in seeds for p, m in rows]
+
+
+def template(setting: str, benchmark: str, **fields: object) -> Job:
+    """What the runs of a section share; PET, method and seed are filled in for each."""
+    options = {} if benchmark.endswith("digits") else SMALL
+    shared = {"options": options, "batch_size": 16, **fields}
+    return Job(setting, benchmark, pet="", method="", seed=0, **shared)
+
+
+TUNED = ("plain_tuned", "first_session_tuned")
+RIVALS = ("joint", "l2", "ewc", "lwf")
+REFITS = ("plain_refit", "pegp_refit")
+SECTIONS = (
+    Section(
+        "Class-incremental: ten experiences of seven glyphs",
+        "class_incremental.py --benchmark split_glyphs",
+        "All classes seen so far compete; the head is class statistics (`lda`), stored once.",
+        template("class_incremental", "split_glyphs"),
+        ("ncm", *TUNED, *RIVALS, *REFITS),
+        "There is little to gain here: the frozen backbone tells these letters apart already, and "
+        "`joint`, which sees everything at once, is the upper bound. What PEGP buys is that "
+        "tuning does no harm. Plain tuning loses its accuracy to stale statistics, not to lost "
+        "features: `plain_refit` wins it back, and even at its own best rate (`plain_tuned`) it "
+        "stays below the frozen backbone.",
+    ),
+    Section(
+        "Class-incremental: five experiences of two real digits",
+        "class_incremental.py --benchmark split_digits",
+        "The same with scikit-learn's handwritten digits.",
+        template("class_incremental", "split_digits"),
+        ("ncm", *RIVALS, *REFITS),
+        "`joint` sees everything at once. `pegp_refit` tells where LoRA's missing points are: at "
+        "97 % of the energy its features are better than those of the first session, and drift by "
+        "just so much that the statistics stored early no longer fit.",
+    ),
+    Section(
+        "Class-incremental with a change of style",
+        "class_incremental.py --benchmark shifted_glyphs",
+        "Each experience has new classes *and* another style (plain, inverted, blurred, rotated, "
+        "striped).",
+        template("class_incremental", "shifted_glyphs"),
+        ("ncm", *TUNED, *RIVALS),
+        "`joint` sees all styles and classes at once. One experience, of seven classes in one "
+        "style, teaches little that helps the others: also without any constraint (`plain`, when "
+        "new) there are only a few points to be learned over `first_session`, and PEGP with LoRA "
+        "keeps old answers at the price of most of them.",
+    ),
+    Section(
+        "Task-incremental: the task is known at test",
+        "task_incremental.py --benchmark split_digits --head linear",
+        "Only the classes of the test image's own task compete; the head is the trained linear one.",
+        template("task_incremental", "split_digits", head="linear"),
+        ("ncm", "lda", *RIVALS),
+        "Where the task is known, tuning pays, and PEGP with LoRA stands above every rival. "
+        "`joint` alone, which sees all tasks at once, is higher.",
+    ),
+    Section(
+        "Domain-incremental: the same classes in eight domains",
+        "domain_incremental.py",
+        "One linear head for all domains, trained in each; under PEGP it is projected, too.",
+        template(
+            "domain_incremental",
+            "domain_glyphs",
+            head="linear",
+            options={"n_classes": 10, "train_per_class": 20, "test_per_class": 10},
+        ),
+        ("ncm", "lda", *RIVALS),
+        "Every domain trains the same rows of one linear head, so that forgetting is large even "
+        "on the frozen backbone; PEGP, which holds the head to its old answers as well, forgets "
+        "less than that. `joint` sees all domains at once. `lda` on the frozen backbone adds each "
+        "domain to its class means and trains nothing: a linear head trained in turn does not "
+        "reach it.",
+    ),
+    Section(
+        "Online: one pass, ten images at a time, boundaries known",
+        "online.py --benchmark split_glyphs",
+        "Statistics of PEGP and of the head come from the training minibatches themselves.",
+        template("online", "split_glyphs", epochs=1, batch_size=10),
+        RIVALS,
+    ),
+    Section(
+        "Online without boundaries",
+        "online.py --benchmark split_glyphs --no-boundaries",
+        "The learner is not told where a task ends; bases grow every so many iterations.",
+        template("online", "split_glyphs", epochs=1, batch_size=10, boundaries=False),
+        ("joint",),
+    ),
+    Section(
+        "Si-Blurry: classes return, tasks have no sharp ends",
+        "online.py --benchmark blurry_glyphs --no-boundaries",
+        "Half of the classes belong to one task; of the others a tenth of the images strays.",
+        template("online", "blurry_glyphs", epochs=1, batch_size=10, boundaries=False),
+        ("joint",),
+    ),
+)

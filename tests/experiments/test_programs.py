@@ -16,6 +16,7 @@ import pytest
 import results
 import resumable
 import search
+import sections
 import sweep_energy
 from methods import METHODS, PETS
 
@@ -169,7 +170,7 @@ def test_the_ablation_page_has_every_row_and_explains_every_change(asked, tmp_pa
 
 @pytest.mark.parametrize(("pet", "free"), [("lora", "A"), ("adapter", "down")])
 def test_the_papers_condition_leaves_a_and_down_unprotected_and_nothing_else(pet, free):
-    job = results.template("class_incremental", "split_glyphs", table="ablation")
+    job = sections.template("class_incremental", "split_glyphs", table="ablation")
     model = replace(job, pet=pet, method="plain").learner(classes=2).model
     trained = [name for name, p in model.named_parameters() if p.requires_grad]
     (pattern,) = ablation.METHODS["up and B only"].pegp["exclude"]

@@ -78,7 +78,8 @@ On its own, with the benchmark's own number of images:
 """
 
 
-SHOWN = {"frozen": "none", **dict.fromkeys(("plain", "first_session", "pegp", "joint"), "lora")}
+OF_LORA = ("plain", "plain_tuned", "first_session", "pegp", "joint")
+SHOWN = {"frozen": "none", **dict.fromkeys(OF_LORA, "lora")}
 
 
 def summary(sections: Sequence[tuple[Section, list[Record]]]) -> str:
@@ -86,7 +87,8 @@ def summary(sections: Sequence[tuple[Section, list[Record]]]) -> str:
     lines = [["", *SHOWN], ["---", *["---:"] * len(SHOWN)]]
     for section, records in sections:
         rows = grouped(records)
-        cells = [spread([r.average_accuracy for r in rows[pet, m]]) for m, pet in SHOWN.items()]
+        groups = [rows.get((pet, method), []) for method, pet in SHOWN.items()]
+        cells = [spread([r.average_accuracy for r in group]) if group else "" for group in groups]
         lines.append([section.title, *cells])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import json
 from collections import Counter
@@ -58,7 +59,9 @@ def test_a_setting_runs_what_is_asked_for_and_the_controls(
         assert is_triangular(r.accuracy_matrix)
         assert is_triangular(r.task_aware_accuracy_matrix)
         assert bool(r.ranks) == bool(r.drift) == (r.method == "pegp")
-        assert Job(**r.config["job"]).name == f"{r.pet}-{r.method}-seed0"
+        fields = {field.name: r.config["job"][field.name] for field in dataclasses.fields(Job)}
+        assert Job(**fields).described() == r.config["job"]
+        assert Job(**fields).name == f"{r.pet}-{r.method}-seed0"
         assert (tmp_path / "tensorboard" / f"{r.pet}-{r.method}-seed0").is_dir()
 
 

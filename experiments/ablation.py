@@ -123,6 +123,13 @@ row differs from it in one thing:
 | sample axis | the published statistics: a basis over samples, applied to channels |
 
 {table}
+
+The condition on both sides of each PET is what counts: without that on `A` or `down` LoRA loses 15
+points and the adapter 7. A basis over samples protects next to nothing. σ⁴ at the same threshold gives
+up too much. Union or covariance, the mean apart or not, rebase, and holding directions softly are level
+here within a deviation or two. So are the projected step and the projected gradient: Adam runs without
+weight decay here, and an energy below 1 gives up more than it leaks. At `energy=1` it is the step
+that keeps old outputs ([exactness](exactness.md)).
 """
 
 

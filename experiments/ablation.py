@@ -133,8 +133,8 @@ that keeps old outputs ([exactness](exactness.md)).
 
 ## Stability against plasticity
 
-Drawn by `python experiments/sweep_energy.py --seeds 1 --out runs/energy`: one seed of the stream whose
-style shifts, one line a PET, one point a share of energy; hollow points are controls.
+Drawn by `python experiments/sweep_energy.py --out runs/energy` on the stream whose style shifts: one
+line a PET, one point a share of energy, with the deviation over three seeds; hollow points are controls.
 
 ![Accuracy on new experiences against forgetting](energy.png)
 """

@@ -41,7 +41,7 @@ class Job:
     lr: float | None = None
     energy: float | None = None
     boundaries: bool = True
-    every: int = 25
+    every: int = 10
     options: dict[str, Any] = field(default_factory=dict)
     table: str = "methods"
 

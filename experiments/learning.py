@@ -50,7 +50,7 @@ class Learner:
         epochs: int,
         lr: float | None = None,
         energy: float | None = None,
-        every: int = 25,
+        every: int = 10,
     ) -> None:
         self.method, self.epochs = method, epochs
         self.model = create_vit(backbone, num_classes=classes, pretrained=True)
@@ -176,6 +176,7 @@ def learn_experiences(
     for i, experience in enumerate(benchmark.train_stream):
         learner.begin(i)
         strategy.train_epochs = learner.epochs_in(i)
+        torch.manual_seed(torch.initial_seed() + 1)  # the same batches, whatever a method has drawn
         started = time.perf_counter()
         strategy.train(experience, eval_streams=[])
         learner.refit(strategy, benchmark.train_stream[: i + 1])

@@ -61,7 +61,7 @@ def run(job: Job, logs: Path) -> Record:
 def main() -> None:
     parser = flags(__doc__, BENCHMARKS)
     parser.set_defaults(epochs=1, batch_size=10)
-    parser.add_argument("--every", type=int, default=25, help="iterations; without boundaries")
+    parser.add_argument("--every", type=int, default=10, help="iterations; without boundaries")
     parser.add_argument("--boundaries", action=argparse.BooleanOptionalAction, default=True)
     args = parser.parse_args()
     if args.every < 1:

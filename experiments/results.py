@@ -26,7 +26,7 @@ OPENING = """# Results
 
 Made by `python experiments/results.py --out runs/results`, which runs everything below again and
 writes this page. Percent, mean ± standard deviation over seeds {seeds}; a seed draws the order of
-classes or domains and the initial weights, the same for every row, and the batches. The backbone is the
+classes or domains, the initial weights and the batches, the same for every row. The backbone is the
 tiny ViT that ships with the package. Glyph streams are small ({images} training images a class), so
 that all of it takes about an hour on two cores.
 
@@ -40,10 +40,10 @@ that all of it takes about an hour on two cores.
   `..._tuned`: that control at the learning rate that suits it best, not at PEGP's.
   `..._refit`: class statistics computed anew from all old training data, which separates stale
   statistics from lost features.
-- Settings were searched on seed 0 of the stream whose style shifts, by `experiments/search.py`: four
-  candidates each of PEGP's energy and protection and of the rivals' strengths, at the PET's learning
-  rate; for `plain` and `first_session`, which have nothing else, of that rate (`..._tuned`). The PETs'
-  learning rates come from earlier trials with PEGP on that seed. The images of all seeds are the same.
+- Settings were searched by `experiments/search.py` on two other seeds of the stream whose style shifts,
+  with other images: eight candidates each, of PEGP's energy and protection for every PET, of the rivals'
+  strength and learning rate, and of the rate alone for `plain` and `first_session`, which have nothing
+  else (`..._tuned`). The PETs' own learning rates come from earlier trials with PEGP on seed 0.
 - Last column: the row's final accuracy minus that of PEGP with the same PET (rows without a PET: with
   LoRA), paired by seed. Above 0 the row beats PEGP.
 - The second table of a section sets PEGP against `plain` and `first_session`: task-aware forgetting

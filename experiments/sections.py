@@ -51,7 +51,7 @@ class Section:
 def template(setting: str, benchmark: str, **fields: object) -> Job:
     """What the runs of a section share; PET, method and seed are filled in for each."""
     options = {} if benchmark.endswith("digits") else SMALL
-    shared = {"options": options, "batch_size": 16, **fields}
+    shared = {"options": options, "batch_size": 16} | fields
     return Job(setting, benchmark, pet="", method="", seed=0, **shared)
 
 

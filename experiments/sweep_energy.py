@@ -4,12 +4,13 @@
 
 Runs PEGP with several energies on shifted_glyphs and draws, one line a PET, accuracy on the newest
 experience against forgetting, both task-aware. Several runs at a time; run it again to go on after
-an interruption. Writes DIR/energy.png and DIR/energy.md.
+an interruption. Writes docs/energy.png and DIR/energy.md.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from job import Job
@@ -20,6 +21,7 @@ from sections import template
 
 from avl_pegp.evaluation import new_task_accuracy, stability_plasticity
 
+FIGURE = Path(__file__).parents[1] / "docs" / "energy.png"
 ENERGIES = (0.5, 0.9, 0.97, 0.995, 1.0)
 METHODS = {f"energy {energy:g}": Method(pegp={"energy": energy}) for energy in ENERGIES}
 LABELS = {name: name.removeprefix("energy ") for name in METHODS}
@@ -46,9 +48,9 @@ def main() -> None:
             [new_task_accuracy(record.task_aware_accuracy_matrix) for record in group],
         )
     figure = stability_plasticity(lines, "shifted_glyphs, class-incremental, lda head")
-    figure.savefig(args.out / "energy.png", dpi=150)
+    figure.savefig(FIGURE, dpi=150)
     (args.out / "energy.md").write_text(table(records, reference="energy 0.97") + "\n")
-    print(f"Wrote {args.out / 'energy.png'}")
+    print(f"Wrote {FIGURE}")
 
 
 if __name__ == "__main__":

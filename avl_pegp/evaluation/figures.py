@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from avl_pegp.evaluation.metrics import AccuracyMatrix
@@ -63,7 +65,7 @@ _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")  #
 def stability_plasticity(
     lines: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]], title: str
 ) -> Figure:
-    """Accuracy on what is new against forgetting of what is old, one line a PET.
+    """Accuracy on what is new against forgetting of what is old, one panel and line a PET.
 
     Up and left is better. Each point has its label, and the standard deviation over seeds, where there
     are several.
@@ -87,25 +89,39 @@ def stability_plasticity(
     """
     if not lines or not all(x and y for points in lines.values() for x, y in points.values()):
         raise ValueError("lines is empty or has an empty point: give one value or more a point")
-    figure = Figure(figsize=(7.2, 5.2), layout="constrained")
-    axis = figure.subplots()
+    rows = math.ceil(len(lines) / 2)
+    figure = Figure(figsize=(9, 1 + 3 * rows), layout="constrained")
+    axes = figure.subplots(rows, min(2, len(lines)), sharex=True, sharey=True, squeeze=False).flat
     for i, (pet, points) in enumerate(lines.items()):
         style: dict[str, Any] = {"color": _COLOURS[i % 6], "marker": _MARKERS[i % 6], "ms": 6}
-        centres = {label: 100 * np.mean(values, axis=1) for label, values in points.items()}
-        joined = [centre for label, centre in centres.items() if not label.startswith("*")]
-        axis.plot(*np.array(joined).reshape(-1, 2).T, label=pet, lw=1.5, **style)
-        for label, (x, y) in centres.items():
-            values = 100 * np.array(points[label], dtype=float)
-            spread = values.std(axis=1, ddof=1) if values.shape[1] > 1 else np.zeros(2)
-            fill: dict[str, Any] = {"mfc": "white"} if label.startswith("*") else {}
-            axis.errorbar(x, y, spread[1], spread[0], elinewidth=0.7, **style, **fill)
-            axis.annotate(
-                label.removeprefix("*"), (x, y), (5, 4), textcoords="offset points", fontsize=7
-            )
-    axis.set_xlabel("task-aware forgetting (points)")
-    axis.set_ylabel("task-aware accuracy on new experiences (%)")
+        _draw_line(axes[i], points, style)
+        axes[i].set_title(pet)
+    for axis in axes[len(lines) :]:
+        axis.remove()
+    figure.supxlabel("task-aware forgetting (points)")
+    figure.supylabel("task-aware accuracy on new experiences (%)")
+    figure.suptitle(title)
+    return figure
+
+
+def _draw_line(
+    axis: Axes,
+    points: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    style: dict[str, Any],
+) -> None:
+    centres = {label: 100 * np.mean(values, axis=1) for label, values in points.items()}
+    joined = [centre for label, centre in centres.items() if not label.startswith("*")]
+    axis.plot(*np.array(joined).reshape(-1, 2).T, lw=1.5, **style)
+    for label, (x, y) in centres.items():
+        values = 100 * np.array(points[label], dtype=float)
+        spread = values.std(axis=1, ddof=1) if values.shape[1] > 1 else np.zeros(2)
+        control = label.startswith("*")
+        fill: dict[str, Any] = {"mfc": "white"} if control else {}
+        axis.errorbar(x, y, spread[1], spread[0], elinewidth=0.6, **style, **fill)
+        shift = (6, -11) if control else (6, 5)
+        axis.annotate(
+            label.removeprefix("*"), (x, y), shift, textcoords="offset points", fontsize=8
+        )
+    axis.margins(x=0.15, y=0.1)
     axis.grid(alpha=0.25)
     axis.spines[["top", "right"]].set_visible(False)
-    axis.legend(frameon=False)
-    axis.set_title(title)
-    return figure

@@ -64,7 +64,7 @@ class Rebasable(nn.Module, ABC):
         """Whether tensors, in the order of ``earlier``, have shapes that rebases of this layer leave."""
 
     @torch.no_grad()
-    def rebase(self, free: Free) -> None:
+    def rebase(self, free: Free, generator: torch.Generator | None = None) -> None:
         """Keep the branch and start a fresh one; no output changes but for rounding.
 
         Parameters are written in place: optimizers go on holding them, with the state of before.
@@ -73,18 +73,21 @@ class Rebasable(nn.Module, ABC):
             free: called with ``[W b]`` of a fresh first map, ``(out, d)``, or ``(out, d + 1)`` where
                 it has a bias; gives the part that is zero on old inputs ``[x, 1]``. It must be a
                 projection. Where it leaves nothing, the first map is zero and stays so.
+            generator: draws that map, on the CPU; PyTorch's own without one.
 
         Raises:
             ValueError: ``free`` gives another shape. The layer is then as it was.
         """
-        matrix = free_part(self.fresh_matrix(), free)
+        matrix = free_part(self.fresh_matrix(generator), free)
         self.keep_branch()
         self.start_branch(matrix)
 
-    def fresh_matrix(self) -> Tensor:
+    def fresh_matrix(self, generator: torch.Generator | None = None) -> Tensor:
         """``[W b]`` of a new first map: W as ``nn.Linear`` draws it, and b = 0."""
         first = self._map(self.first)
-        weight = nn.init.kaiming_uniform_(torch.empty_like(first.weight), a=math.sqrt(5))
+        drawn = torch.empty_like(first.weight, device="cpu")
+        nn.init.kaiming_uniform_(drawn, a=math.sqrt(5), generator=generator)
+        weight = drawn.to(first.weight.device)
         return weight if first.bias is None else F.pad(weight, (0, 1))
 
     @torch.no_grad()

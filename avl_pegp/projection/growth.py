@@ -52,7 +52,7 @@ def grown(
     if rebase:
         require_same_model(past, model, coverage)
         modules = rebasable_modules(model, coverage.sites)
-        memories = rebased(modules, memories, coverage.sites, tensors, protection)
+        memories = rebased(modules, memories, coverage.sites, tensors, protection, past.experiences)
         backbone = ""  # what was learned has joined what is fixed
     trained = past.trained or tuple(coverage.trained)
     return Past(

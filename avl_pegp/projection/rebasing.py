@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from avl_pegp.projection.memory import SiteMemory, extended
@@ -33,17 +34,20 @@ def rebased(
     sites: dict[str, Site],
     tensors: dict[str, Tensor],
     protection: Protection,
+    draw: int,
 ) -> dict[str, SiteMemory]:
     """Start every module anew, and tell what is then remembered at its two sites.
 
     The first map keeps its bases. The second saw nothing but zeros in the past (and the 1 of its
-    bias): it is free but for that.
+    bias): it is free but for that. The fresh maps follow from PyTorch's seed and the number of this
+    draw; PyTorch's own generator is not asked, so that batches come as they would without a rebase.
     """
     memories = dict(memories)
+    generator = torch.Generator().manual_seed(torch.initial_seed() + draw)
     for path, module in modules.items():
         first, second = f"{path}.{module.first}", f"{path}.{module.second}"
         memory = memories[first]
-        module.rebase(lambda matrix, memory=memory: memory.project(matrix[None])[0])
+        module.rebase(lambda matrix, memory=memory: memory.project(matrix[None])[0], generator)
         memories[first] = memory.restarted(sites[first].read(tensors))
         weight = sites[second].read(tensors)
         width = weight.shape[-1] - (sites[second].bias is not None)

@@ -20,11 +20,13 @@ def test_points_of_the_curve_are_means_in_percent_with_their_deviation():
     assert across[1][0] - across[0][0] == pytest.approx(2 * 100 * 0.02 / 2**0.5)
 
 
-def test_every_pet_has_its_own_line_and_marker():
-    (axis,) = stability_plasticity({"lora": POINTS, "adapter": POINTS}, "title").axes
-    named = [line for line in axis.lines if not line.get_label().startswith("_")]
-    assert [line.get_label() for line in named] == ["lora", "adapter"]
-    assert len({(line.get_color(), line.get_marker()) for line in named}) == 2
+def test_every_pet_has_its_own_panel_line_and_marker():
+    pets = ["lora", "adapter", "prompt"]
+    axes = stability_plasticity(dict.fromkeys(pets, POINTS), "title").axes
+    assert [axis.get_title() for axis in axes] == pets
+    assert len({axis.get_xlim() for axis in axes}) == 1
+    lines = [axis.lines[0] for axis in axes]
+    assert len({(line.get_color(), line.get_marker()) for line in lines}) == 3
 
 
 @pytest.mark.parametrize("lines", [{}, {"lora": {"0.9": ([], [])}}])

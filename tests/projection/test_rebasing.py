@@ -39,6 +39,23 @@ def test_the_second_map_is_free_but_for_its_bias_after_every_experience(protecte
     assert all(rank > first[name][0] for name, (rank, _) in sides(pegp, "A", "down").items())
 
 
+def test_fresh_maps_follow_the_seed_and_take_nothing_from_the_generator_of_others(protected):
+    def rebased(seed):
+        model, pegp, _, old = protected(*PETS, rebase=True)
+        torch.manual_seed(seed)
+        pegp.begin({2, 3})
+        pegp.gather([old])
+        pegp.extend()
+        names = (name for name, _ in model.named_parameters() if name.endswith("A.weight"))
+        return [model.get_parameter(name).detach() for name in names], torch.rand(3)
+
+    (maps, drawn), (same, _), (others, _) = rebased(1), rebased(1), rebased(2)
+    torch.manual_seed(1)
+    torch.testing.assert_close(drawn, torch.rand(3))
+    torch.testing.assert_close(maps, same)
+    assert not any(torch.allclose(a, b) for a, b in zip(maps, others, strict=True))
+
+
 def test_the_meter_has_nothing_to_measure_on_a_branch_that_gave_zero(protected):
     _, pegp, _, _ = protected(*PETS, rebase=True)
     assert all(math.isnan(drift) for drift in pegp.drift().values())

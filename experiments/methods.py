@@ -25,13 +25,11 @@ class Tuning(NamedTuple):
 CENTRED = Protection(centred=True)
 PETS = {  # settings found by search.py
     "lora": Tuning(
-        LoRA(rank=8, targets=("qkv", "fc1")),
-        4e-3,
-        {"energy": 0.97, "protection": CENTRED, "rebase": True},
+        LoRA(rank=8, targets=("qkv", "fc1")), 4e-3, {"energy": 0.95, "protection": CENTRED}
     ),
     "adapter": Tuning(Adapter(bottleneck=16), 2e-3, {"energy": 0.95, "protection": CENTRED}),
-    "prefix": Tuning(Prefix(length=10), 5e-2, {"energy": 0.99}),
-    "prompt": Tuning(Prompt(length=4), 8e-2, {"energy": 0.99}),
+    "prefix": Tuning(Prefix(length=10), 5e-2, {"energy": 0.97, "protection": CENTRED}),
+    "prompt": Tuning(Prompt(length=4), 8e-2, {"energy": 0.95, "protection": CENTRED}),
 }
 
 
@@ -74,13 +72,12 @@ METHODS = {
     "plain": Method(),
     "plain_refit": Method(refit=True),
     "first_session": Method("first"),
-    # with LoRA, at the learning rates that search.py found best for them
-    "plain_tuned": Method(lr_factor=0.25),
-    "first_session_tuned": Method("first", lr_factor=2.0),
+    # what search.py found best with LoRA; for first_session that is the PET's own rate
+    "plain_tuned": Method(lr_factor=0.0625),
     "joint": Method("jointly"),
-    "l2": Method(rival=partial(L2Plugin, 10.0)),
-    "ewc": Method(rival=partial(EWCPlugin, 1e5, samples=100)),
-    "lwf": Method(rival=partial(LwFPlugin, 3.0)),
+    "l2": Method(rival=partial(L2Plugin, 1.0)),
+    "ewc": Method(rival=partial(EWCPlugin, 1e3, samples=100), lr_factor=0.25),
+    "lwf": Method(rival=partial(LwFPlugin, 3.0), lr_factor=0.25),
     "pegp": Method(pegp={}),
     "pegp_refit": Method(pegp={}, refit=True),
 }

@@ -37,13 +37,14 @@ that all of it takes about an hour on two cores.
 - `frozen`: the backbone untouched. `plain`: the PET without PEGP. `first_session`: the PET tuned in
   the first experience only. `joint`: tuned on all data at once, then the same head; an upper bound.
   `ncm`, `lda`: those heads on the frozen backbone. `l2`, `ewc`, `lwf`: rivals on the same PET.
-  `..._tuned`: that control at the learning rate that suits it best, not at PEGP's.
+  `plain_tuned`: that control at the learning rate that suits it best, a sixteenth of PEGP's.
   `..._refit`: class statistics computed anew from all old training data, which separates stale
   statistics from lost features.
-- Settings were searched by `experiments/search.py` on two other seeds of the stream whose style shifts,
-  with other images: eight candidates each, of PEGP's energy and protection for every PET, of the rivals'
-  strength and learning rate, and of the rate alone for `plain` and `first_session`, which have nothing
-  else (`..._tuned`). The PETs' own learning rates come from earlier trials with PEGP on seed 0.
+- Settings were searched by `experiments/search.py` on other seeds and images, of the stream whose style
+  shifts and that of domains: eight candidates each, of PEGP's energy and protection for every PET, of
+  the rivals' strength and learning rate, and of the rate alone for `plain` and `first_session`, which
+  have nothing else (`plain_tuned`; `first_session` is best at the PET's own). Those rates come from
+  earlier trials on seed 0.
 - Last column: the row's final accuracy minus that of PEGP with the same PET (rows without a PET: with
   LoRA), paired by seed. Above 0 the row beats PEGP.
 - The second table of a section sets PEGP against `plain` and `first_session`: task-aware forgetting

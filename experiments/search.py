@@ -56,9 +56,9 @@ def rival(
     }
 
 
-EITHER = pegp((0.97, 0.99), centred=False) | pegp((0.95, 0.985, 0.995))
+EITHER = pegp((0.97, 0.99), centred=False) | pegp((0.9, 0.95, 0.985))
 REBASE = pegp((0.95, 0.97, 0.985), rebase=True)
-TOKENS = pegp((0.95, 0.97, 0.99, 0.995), centred=False) | pegp((0.95, 0.97, 0.985, 0.995))
+TOKENS = pegp((0.97, 0.99, 0.995), centred=False) | pegp((0.9, 0.95, 0.97, 0.985, 0.995))
 CANDIDATES: dict[str, dict[str, Method]] = {
     "lora": {
         **rates("plain", "always"),

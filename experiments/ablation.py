@@ -142,13 +142,8 @@ line a PET, one point a share of energy, with the deviation over three seeds; ho
 
 def jobs_of(seeds: list[int]) -> list[Job]:
     """Every row on every seed."""
-    base = template("class_incremental", "split_glyphs", table="ablation")
-    return [
-        replace(base, pet=pet, method=method, seed=seed)
-        for seed in seeds
-        for pet, methods in ROWS.items()
-        for method in methods
-    ]
+    rows = [(pet, method) for pet, methods in ROWS.items() for method in methods]
+    return template("class_incremental", "split_glyphs").variants(rows, seeds, METHODS)
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,8 +13,11 @@ import torch
 from job import Job
 from methods import CONTROLS, METHODS, PETS
 from rich.console import Console
+from training import Machine, Training
 
 from avl_pegp import create_vit
+from avl_pegp.backbones import TRANSFORMS
+from avl_pegp.benchmarks import BENCHMARKS, DATASETS
 from avl_pegp.evaluation import (
     Record,
     accuracy_over_time,
@@ -25,6 +29,17 @@ from avl_pegp.evaluation import (
 from avl_pegp.projection.energy import require_energy
 
 HEADS = ("lda", "ncm", "linear")
+MADE_HERE = ("split_glyphs", "split_digits", "shifted_glyphs")
+BY_CLASS = (  # of downloaded data
+    "split_cifar100",
+    "split_imagenet_r",
+    "split_tiny_imagenet",
+    "split_cub200",
+    "split_imagenet100",
+    "split_domainnet",
+    "core50_classes",
+    "image_folder",
+)
 
 
 def run_all(jobs: Sequence[Job], out: Path) -> None:
@@ -72,25 +87,67 @@ def flags(doc: str, benchmarks: Sequence[str], head: str = "lda") -> argparse.Ar
     parser.add_argument("--lr", type=float, help="of the PET; each PET has its own default")
     parser.add_argument("--epochs", type=int, default=5, help="passes over an experience")
     parser.add_argument("--batch-size", type=int, default=32)
+    _add_real_data(parser)
     return parser
+
+
+def _add_real_data(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("data and weights of your own")
+    group.add_argument("--data-root", help="the folder that holds what you downloaded")
+    group.add_argument(
+        "--options", nargs="+", default=[], metavar="NAME=VALUE", help="of the benchmark"
+    )
+    group.add_argument(
+        "--transforms", choices=TRANSFORMS, default="timm", help="of images in files"
+    )
+    order = group.add_mutually_exclusive_group()
+    order.add_argument("--class-order-seed", type=int, help="draws one order for all seeds")
+    order.add_argument("--class-order", type=int, nargs="+", help="labels, as they are learned")
+    group.add_argument("--weights", help="a file for the backbone, or random")
+    group.add_argument("--device", default=Machine.device)
+    group.add_argument("--loaders", type=int, default=0, help="processes that read images")
 
 
 def jobs_of(
     parser: argparse.ArgumentParser, args: argparse.Namespace, setting: str, **fixed: Any
 ) -> list[Job]:
     """The runs that checked flags ask for; wrong ones end the program before time is spent."""
-    try:
-        check(args)
-        prepare_folder(args.out)
-    except (ValueError, TypeError, RuntimeError, AssertionError, OSError) as error:
-        parser.error(str(error))
-    shared = {"setting": setting, **fixed}
-    for name in ("benchmark", "head", "backbone", "lr", "energy", "epochs", "batch_size"):
-        shared[name] = getattr(args, name)
     methods = dict.fromkeys(args.methods if args.no_controls else (*CONTROLS, *args.methods))
     rows = [("none", m) for m in methods if not METHODS[m].has_pet]
     rows += [(pet, m) for pet in dict.fromkeys(args.pet) for m in methods if METHODS[m].has_pet]
-    return [Job(pet=p, method=m, seed=s, **shared) for s in args.seeds for p, m in rows]
+    try:
+        check(args)
+        base = base_of(args, setting=setting, **fixed)
+        if args.data_root:
+            base.stream()  # missing data and broken images are found before time is spent
+        prepare_folder(args.out)
+    except (ValueError, TypeError, RuntimeError, OSError) as error:
+        parser.error(str(error))
+    return base.variants(rows, args.seeds, lr=args.lr)
+
+
+def base_of(args: argparse.Namespace, **fixed: Any) -> Job:
+    """What the runs have in common."""
+    for name in ("benchmark", "head", "backbone", "weights", "energy", "transforms"):
+        fixed[name] = getattr(args, name)
+    return Job(
+        **fixed,
+        training=Training(epochs=args.epochs, batch_size=args.batch_size),
+        machine=Machine(args.data_root, args.device, args.loaders),
+        class_order=tuple(args.class_order) if args.class_order else args.class_order_seed,
+        options=dict(map(option, args.options)),
+    )
+
+
+def option(text: str) -> tuple[str, Any]:
+    """``name=value``; a value that is JSON, such as a number, is read as such."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError(f"--options {text}: must be NAME=VALUE, such as n_experiences=20")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
 
 
 def check(args: argparse.Namespace) -> None:
@@ -98,10 +155,6 @@ def check(args: argparse.Namespace) -> None:
     twice = sorted({seed for seed in args.seeds if args.seeds.count(seed) > 1})
     if twice:
         raise ValueError(f"--seeds has {twice} twice: give each seed once")
-    if args.epochs < 1:
-        raise ValueError(f"--epochs {args.epochs}: must be at least 1")
-    if args.batch_size < 1:
-        raise ValueError(f"--batch-size {args.batch_size}: must be at least 1")
     if args.lr is not None and not 0 < args.lr < math.inf:
         raise ValueError(f"--lr {args.lr}: must be above 0 and finite")
     if args.energy is not None:
@@ -112,5 +165,16 @@ def check(args: argparse.Namespace) -> None:
             f"--methods {' '.join(refits)} with --head linear: there are no class statistics to fit "
             "again; use --head lda or ncm"
         )
-    model = create_vit(args.backbone, num_classes=1, pretrained=True)
-    model(torch.zeros(1, 3, 32, 32))
+    if (args.benchmark in DATASETS) != (args.data_root is not None):
+        raise ValueError(
+            f"--benchmark {args.benchmark} with --data-root {args.data_root}: {', '.join(DATASETS)} "
+            "need one, and other benchmarks have none"
+        )
+    with torch.device("meta"):
+        model = create_vit(args.backbone, num_classes=1)
+    height, _ = model.patch_embed.img_size
+    if args.benchmark in BENCHMARKS and height != 32:
+        raise ValueError(
+            f"--backbone {args.backbone} takes images of {height} pixels, and {args.benchmark} has 32: "
+            "use tiny_vit_32.latin, or a benchmark of images in files"
+        )

@@ -5,14 +5,23 @@ from __future__ import annotations
 import importlib
 import json
 import re
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+from avalanche.benchmarks import CLScenario
 from learning import Learner
-from methods import PETS, Method
+from methods import METHODS, PETS, Method, Tuning
+from training import Machine, Training
 
+from avl_pegp import create_vit
+from avl_pegp.backbones import transforms_of
+from avl_pegp.benchmarks import BENCHMARKS, create_benchmark
 from avl_pegp.evaluation import AccuracyMatrices, Record
+
+RANDOM = "random"  # in the place of weights
 
 
 @dataclass(frozen=True)
@@ -21,29 +30,56 @@ class Job:
 
     Attributes:
         setting: the module whose ``run`` does it.
+        method: the name of what it ``does``.
+        tuning: the PET that ``pet`` names, ``None`` where there is none.
         head: ``"lda"``, ``"ncm"`` or ``"linear"``.
-        lr: of the PET, ``None`` for its own; so for ``energy``.
+        weights: a file for the backbone, ``"random"``, or ``None`` for those that its name stands for.
+        backbone_options: as ``create_vit`` takes them.
+        transforms: a name that ``transforms_of`` knows, for images from files.
+        class_order: a list, or the seed that draws one; ``None`` is label order in downloaded data,
+            and the run's own draw in streams made here.
+        energy: overrides PEGP's own.
         boundaries: whether an online learner may know when a task ends; if not, bases grow
             ``every`` so many iterations.
         options: of the benchmark.
-        table: the module whose ``METHODS`` has the method.
     """
 
     setting: str
     benchmark: str
-    pet: str
-    method: str
-    seed: int
+    pet: str = ""
+    method: str = ""
+    seed: int = 0
+    does: Method = field(default_factory=Method)
+    tuning: Tuning | None = None
+    training: Training = field(default_factory=Training)
+    machine: Machine = field(default_factory=Machine)
     head: str = "lda"
     backbone: str = "tiny_vit_32.latin"
-    epochs: int = 5
-    batch_size: int = 32
-    lr: float | None = None
+    weights: str | None = None
+    backbone_options: dict[str, Any] = field(default_factory=dict)
+    transforms: str = "timm"
+    class_order: int | tuple[int, ...] | None = None
     energy: float | None = None
     boundaries: bool = True
     every: int = 10
     options: dict[str, Any] = field(default_factory=dict)
-    table: str = "methods"
+
+    def variants(
+        self,
+        rows: Sequence[tuple[str, str]],
+        seeds: Sequence[int],
+        methods: Mapping[str, Method] = METHODS,
+        lr: float | None = None,
+    ) -> list[Job]:
+        """This run with each PET and method, on each seed; PETs at this rate or at their own."""
+        tunings = {name: t if lr is None else t._replace(lr=lr) for name, t in PETS.items()}
+        return [
+            replace(
+                self, pet=pet, tuning=tunings.get(pet), method=name, does=methods[name], seed=seed
+            )
+            for seed in seeds
+            for pet, name in rows
+        ]
 
     @property
     def name(self) -> str:
@@ -57,8 +93,10 @@ class Job:
 
     def described(self) -> dict[str, Any]:
         """Everything that decides what comes out, as JSON has it: to know a run again."""
-        chosen = {"tuning": repr(PETS.get(self.pet)), "does": repr(self._method)}
-        described: dict[str, Any] = json.loads(json.dumps({**asdict(self), **chosen}))
+        plain = asdict(replace(self, does=Method(), tuning=None))
+        plain |= {"tuning": repr(self.tuning), "does": repr(self.does)}
+        del plain["machine"]
+        described: dict[str, Any] = json.loads(json.dumps(plain))
         return described
 
     def run(self, logs: Path) -> Record:
@@ -66,23 +104,37 @@ class Job:
         record: Record = importlib.import_module(self.setting).run(self, logs)
         return record
 
+    def stream(self, **options: Any) -> CLScenario[Any]:
+        """The benchmark, with transforms that fit the backbone."""
+        options |= self.options
+        if isinstance(self.class_order, tuple):
+            options["class_order"] = self.class_order
+        elif self.benchmark in BENCHMARKS:  # made here: a seed draws an order of its own
+            options["order_seed"] = self.seed if self.class_order is None else self.class_order
+        else:
+            options["order_seed"] = self.class_order
+        if self.benchmark not in BENCHMARKS:
+            with torch.device("meta"):  # its pixels are asked for, not its weights
+                model = create_vit(self.backbone, num_classes=1, **self.backbone_options)
+            train, test = transforms_of(model, self.transforms)
+            options |= {"train_transform": train, "eval_transform": test}
+            options["data_root"] = self.machine.data_root
+        return create_benchmark(self.benchmark, **options)
+
     def learner(self, classes: int) -> Learner:
         """The model and what trains it."""
+        pretrained = False if self.weights == RANDOM else self.weights or True
+        model = create_vit(self.backbone, classes, pretrained, **self.backbone_options)
         return Learner(
-            self.pet,
-            self._method,
-            backbone=self.backbone,
-            classes=classes,
+            model,
+            self.does,
+            self.tuning,
+            self.training,
+            self.machine,
             head=self.head,
-            epochs=self.epochs,
-            lr=self.lr,
             energy=self.energy,
             every=self.every,
         )
-
-    @property
-    def _method(self) -> Method:
-        return importlib.import_module(self.table).METHODS[self.method]
 
     def record(
         self,
@@ -93,8 +145,9 @@ class Job:
         **changes: Any,
     ) -> Record:
         """What came out of it."""
-        orders = {
-            name: getattr(benchmark, name, None) for name in ("class_order", "styles", "domains")
+        of_benchmark = {
+            name: getattr(benchmark, name, None)
+            for name in ("class_order", "styles", "domains", "data")
         }
         fields = {
             "accuracy_matrix": accuracy.class_incremental,
@@ -107,12 +160,18 @@ class Job:
             backbone=self.backbone,
             pet=self.pet,
             method=self.method,
-            head=self._method.head or self.head,
+            head=self.does.head or self.head,
             seed=self.seed,
             trainable_parameters=learner.trained_parameters,
             train_seconds=round(seconds, 2),
             ranks=learner.pegp.ranks() if learner.pegp else {},
             drift=learner.pegp.drift() if learner.pegp else {},
-            config={"job": self.described(), **learner.settings, **orders},
+            config={
+                "job": self.described(),
+                "machine": asdict(self.machine),
+                "weights": asdict(learner.model.weights_source),
+                **learner.settings,
+                **of_benchmark,
+            },
             **fields,
         )

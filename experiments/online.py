@@ -16,33 +16,34 @@ import time
 from itertools import groupby
 from pathlib import Path
 
-import torch
-from command_line import flags, jobs_of, run_all
+from avalanche.training.determinism.rng_manager import RNGManager
+from command_line import BY_CLASS, MADE_HERE, flags, jobs_of, run_all
 from job import Job
 from methods import METHODS
 
-from avl_pegp.benchmarks import create_benchmark, online_benchmark
+from avl_pegp.benchmarks import online_benchmark
 from avl_pegp.evaluation import AccuracyMatrices, Record
 from avl_pegp.plugins import ProgressPlugin
 from avl_pegp.plugins.experience import origin_of
 
-BENCHMARKS = ("split_glyphs", "split_digits", "shifted_glyphs", "blurry_glyphs", "blurry_digits")
+BENCHMARKS = (*MADE_HERE, "blurry_glyphs", "blurry_digits", *BY_CLASS)
 
 
 def run(job: Job, logs: Path) -> Record:
     """Train one method with one PET over the whole stream, once; evaluate where a task ends."""
-    torch.manual_seed(job.seed)
-    benchmark = create_benchmark(job.benchmark, order_seed=job.seed, **job.options)
+    RNGManager.set_random_seeds(job.seed)
+    benchmark = job.stream()
     tasks, tests = benchmark.train_stream, benchmark.test_stream
-    stream = online_benchmark(benchmark, job.batch_size, job.boundaries, job.seed).train_stream
+    size = job.training.batch_size
+    stream = online_benchmark(benchmark, size, job.boundaries, job.seed).train_stream
     learner = job.learner(classes=len(benchmark.class_names))
     started = time.perf_counter()
-    learner.fit_jointly(tasks, job.batch_size)
+    learner.fit_jointly(tasks)
     seconds = time.perf_counter() - started
 
     accuracy = AccuracyMatrices(len(tasks))
     progress = ProgressPlugin(job.title, len(stream))
-    strategy = learner.strategy(accuracy, job.batch_size, logs, progress)
+    strategy = learner.strategy(accuracy, logs, progress)
     for i, pieces in groupby(stream, lambda piece: origin_of(piece).current_experience):
         learner.begin(i)
         strategy.train_epochs = learner.epochs_in(i, seen_once=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from operator import attrgetter
 from statistics import mean, stdev
 
-from avl_pegp.evaluation import Record, new_task_accuracy, paired, spread
+from avl_pegp.evaluation import Record, markdown, new_task_accuracy, paired, spread
 
 COLUMNS: dict[str, Callable[[Record], float]] = {
     "final accuracy": attrgetter("average_accuracy"),
@@ -44,14 +44,14 @@ def table(records: Sequence[Record], reference: str | None = "pegp") -> str:
     rows = grouped(records)
     titles = ["PET", "method", *COLUMNS]
     titles += [f"final accuracy minus {reference}'s, paired"] if reference else []
-    lines = [titles, ["---", "---", *["---:"] * (len(titles) - 2)]]
+    lines = [titles]
     for (pet, method), group in rows.items():
         line = [pet, method, *(spread([of(r) for r in group]) for of in COLUMNS.values())]
         if reference:
             other = rows.get((pet if pet != "none" else "lora", reference), [])
             line.append("" if method == reference or not other else signed(group, other))
         lines.append(line)
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return markdown(lines)
 
 
 def signed(
@@ -83,7 +83,7 @@ def comparison(records: Sequence[Record]) -> str:
     Forgetting is task-aware and beyond frozen's; the share is PEGP's of plain's.
     """
     rows = grouped(records)
-    lines = [list(COMPARED), ["---", *["---:"] * (len(COMPARED) - 1)]]
+    lines = [list(COMPARED)]
     for pet in dict.fromkeys(pet for pet, method in rows if method == "pegp"):
         tuned, plain, first = (rows[pet, m] for m in ("pegp", "plain", "first_session"))
         kept, lost = (
@@ -92,4 +92,4 @@ def comparison(records: Sequence[Record]) -> str:
         share = f"{mean(kept) / mean(lost):.2f}" if mean(lost) > 0 else "plain loses nothing"
         over_first = (signed(tuned, first), signed(tuned, first, "average_incremental_accuracy"))
         lines.append([pet, spread(kept), spread(lost), share, signed(tuned, plain), *over_first])
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return markdown(lines, names=1)

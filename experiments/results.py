@@ -18,7 +18,7 @@ from page import comparison, grouped, table, winners
 from resumable import many_runs
 from sections import SECTIONS, SMALL, Section
 
-from avl_pegp.evaluation import Record, spread
+from avl_pegp.evaluation import Record, markdown, spread
 
 README = Path(__file__).parents[1] / "README.md"
 PAGE = README.parent / "docs" / "results.md"
@@ -85,13 +85,13 @@ SHOWN = {"frozen": "none", **dict.fromkeys(OF_LORA, "lora")}
 
 def summary(sections: Sequence[tuple[Section, list[Record]]]) -> str:
     """The README's table: final accuracy of LoRA, one line a section."""
-    lines = [["", *SHOWN], ["---", *["---:"] * len(SHOWN)]]
+    lines = [["", *SHOWN]]
     for section, records in sections:
         rows = grouped(records)
         groups = [rows.get((pet, method), []) for method, pet in SHOWN.items()]
         cells = [spread([r.average_accuracy for r in group]) if group else "" for group in groups]
         lines.append([section.title, *cells])
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return markdown(lines, names=1)
 
 
 def jobs_of(seeds: list[int]) -> list[Job]:

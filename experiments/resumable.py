@@ -94,9 +94,11 @@ def many_runs(
 
 
 def label(job: Job) -> str:
-    """Names a run among those of all settings."""
+    """Names a run among those of all settings, and of streams cut otherwise."""
+    cut = {name: value for name, value in job.options.items() if isinstance(value, int)}
+    options = "".join(f"-{name}={value}" for name, value in sorted(cut.items()))
     boundaries = "" if job.boundaries else "-no_boundaries"
-    return f"{job.setting}-{job.benchmark}{boundaries}-{job.head}-{job.name}"
+    return f"{job.setting}-{job.benchmark}{options}{boundaries}-{job.head}-{job.name}"
 
 
 def is_done(job: Job, path: Path) -> bool:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from job import Job
 from methods import METHODS, PETS
+from training import Training
 
 SMALL = {"train_per_class": 20, "test_per_class": 20}
+DOMAINS = {"n_classes": 10, "train_per_class": 20, "test_per_class": 10}
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Section:
     def command(self) -> str:
         """Runs this setting alone, with the benchmark's own number of images."""
         methods = " ".join(("pegp", *self.controls))
-        shared = f"--batch-size {self.job.batch_size} --seeds 1 2 3 --out runs/alone"
+        shared = f"--batch-size {self.job.training.batch_size} --seeds 1 2 3 --out runs/alone"
         flags = f"--pet {' '.join(PETS)} --methods {methods}"
         return f"python experiments/{self.flags} {shared} \\\n    {flags}"
 
@@ -45,14 +47,17 @@ class Section:
         for pet in PETS:
             trained = [m for m in self.controls if METHODS[m].has_pet and pet == "lora"]
             rows += [(pet, m) for m in ("plain", "first_session", *trained, "pegp")]
-        return [replace(self.job, pet=p, method=m, seed=s) for s in seeds for p, m in rows]
+        return self.job.variants(rows, seeds)
 
 
 def template(setting: str, benchmark: str, **fields: object) -> Job:
     """What the runs of a section share; PET, method and seed are filled in for each."""
     options = {} if benchmark.endswith("digits") else SMALL
-    shared = {"options": options, "batch_size": 16} | fields
-    return Job(setting, benchmark, pet="", method="", seed=0, **shared)
+    shared = {"options": options, "training": Training(batch_size=16)} | fields
+    return Job(setting, benchmark, **shared)
+
+
+ONE_PASS = Training(epochs=1, batch_size=10)
 
 
 RIVALS = ("joint", "l2", "ewc", "lwf")
@@ -109,7 +114,7 @@ SECTIONS = (
             "domain_incremental",
             "domain_glyphs",
             head="linear",
-            options={"n_classes": 10, "train_per_class": 20, "test_per_class": 10},
+            options=DOMAINS,
         ),
         ("ncm", "lda", *RIVALS),
         "Every domain trains the same rows of one linear head, so that forgetting is large even "
@@ -122,7 +127,7 @@ SECTIONS = (
         "Online: one pass, ten images at a time, boundaries known",
         "online.py --benchmark split_glyphs",
         "Statistics of PEGP and of the head come from the training minibatches themselves.",
-        template("online", "split_glyphs", epochs=1, batch_size=10),
+        template("online", "split_glyphs", training=ONE_PASS),
         RIVALS,
         "One pass over so few images teaches the features little: PEGP, `first_session` and the frozen "
         "backbone are level. `joint` sees all tasks mixed.",
@@ -131,7 +136,7 @@ SECTIONS = (
         "Online without boundaries",
         "online.py --benchmark split_glyphs --no-boundaries",
         "The learner is not told where a task ends; bases grow every so many iterations.",
-        template("online", "split_glyphs", epochs=1, batch_size=10, boundaries=False),
+        template("online", "split_glyphs", training=ONE_PASS, boundaries=False),
         ("joint",),
         "The first bases come after 25 iterations, when the first task of 14 is already over: the "
         "features that its statistics were stored with have moved on, which costs PEGP with LoRA and "
@@ -141,7 +146,7 @@ SECTIONS = (
         "Si-Blurry: classes return, tasks have no sharp ends",
         "online.py --benchmark blurry_glyphs --no-boundaries",
         "Half of the classes belong to one task; of the others a tenth of the images strays.",
-        template("online", "blurry_glyphs", epochs=1, batch_size=10, boundaries=False),
+        template("online", "blurry_glyphs", training=ONE_PASS, boundaries=False),
         ("joint",),
         "What the first iterations cost, as above, later ones win back: within a deviation PEGP is "
         "level with the rows that hardly tune.",

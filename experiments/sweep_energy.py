@@ -9,7 +9,6 @@ an interruption. Writes docs/energy.png and DIR/energy.md.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +29,8 @@ METHODS |= {"plain": Method(), "first_session": Method("first")}
 
 def jobs_of(seeds: list[int]) -> list[Job]:
     """Every energy and control with every PET on every seed."""
-    base = template("class_incremental", "shifted_glyphs", table="sweep_energy")
-    return [
-        replace(base, pet=pet, method=method, seed=seed)
-        for pet in PETS
-        for method in METHODS
-        for seed in seeds
-    ]
+    rows = [(pet, method) for pet in PETS for method in METHODS]
+    return template("class_incremental", "shifted_glyphs").variants(rows, seeds, METHODS)
 
 
 def main() -> None:

@@ -10,27 +10,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-from command_line import flags, jobs_of, run_all
+from avalanche.training.determinism.rng_manager import RNGManager
+from command_line import BY_CLASS, MADE_HERE, flags, jobs_of, run_all
 from job import Job
 from learning import learn_experiences
 
-from avl_pegp.benchmarks import create_benchmark
 from avl_pegp.evaluation import Record
 
-BENCHMARKS = ("split_glyphs", "split_digits", "shifted_glyphs")
+BENCHMARKS = (*MADE_HERE, *BY_CLASS)
 
 
 def run(job: Job, logs: Path) -> Record:
     """Train and evaluate one method with one PET over the whole stream."""
-    torch.manual_seed(job.seed)
-    benchmark = create_benchmark(
-        job.benchmark, order_seed=job.seed, task_labels=True, **job.options
-    )
+    RNGManager.set_random_seeds(job.seed)
+    benchmark = job.stream(task_labels=True)
     learner = job.learner(classes=len(benchmark.class_names))
-    accuracy, seconds = learn_experiences(
-        learner, benchmark, batch_size=job.batch_size, title=job.title, logs=logs
-    )
+    accuracy, seconds = learn_experiences(learner, benchmark, title=job.title, logs=logs)
     return job.record(learner, accuracy, seconds, benchmark, accuracy_matrix=accuracy.task_aware)
 
 

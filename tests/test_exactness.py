@@ -17,8 +17,7 @@ MIXTURES = [
     *combinations(PETS, 2),
     ("lora", "adapter", "prefix"),
 ]
-
-
+LORA_KV = LoRA(3, targets=("k", "v"))
 OTHER_FORMS = {
     "adapter beside attention, LayerScale": (
         [Adapter(4, parallel_to="attention", scale=2.0)],
@@ -27,6 +26,11 @@ OTHER_FORMS = {
     "scaled lora, no class token": (
         [LoRA(3, alpha=9)],
         {"class_token": False, "global_pool": "avg"},
+    ),
+    "lora on keys and values, prefix and prompt": ([LORA_KV, Prefix(24), Prompt(24)], {}),
+    "lora on queries and values, q- and k-norm": (
+        [LoRA(3, targets=("q", "v", "fc1"))],
+        {"qk_norm": True},
     ),
     "prefix and prompt, no qkv bias, registers": (
         [Prefix(24), Prompt(24)],
@@ -123,6 +127,7 @@ def test_old_outputs_nearly_stay_in_float32(names):
 
 SITES = {
     "lora": [f"{layer}.{side}" for layer in ("attn.qkv", "mlp.fc2") for side in "AB"],
+    "lora_kv": [f"attn.qkv.{third}.{side}" for third in "kv" for side in "AB"],
     "adapter": ["mlp.down", "mlp.up"],
     "prefix": ["attn.tokens.prefix.keys", "attn.tokens.prefix.values"],
     "prompt": ["attn.tokens.prompt", "attn.tokens.prompt.mass"],
@@ -134,7 +139,8 @@ SITES = {
 )
 def test_every_condition_is_needed(name, site):
     """Forgetting the basis of one side of one tensor in one block already disturbs old outputs."""
-    old, *_ = two_experiences([PETS[name]], "adamw_decay", forget=f"blocks.1.{site}")
+    pets = [{**PETS, "lora_kv": LORA_KV}[name]]
+    old, *_ = two_experiences(pets, "adamw_decay", forget=f"blocks.1.{site}")
     assert old > 1e-6
 
 
@@ -162,6 +168,7 @@ PROTECTIONS = {
 CENTRED = {"about zero": None, "about the mean": Protection(centred=True)}
 STARTING_ANEW = {
     "lora": [PETS["lora"]],
+    "lora_kv": [LORA_KV],
     "adapter": [PETS["adapter"]],
     "lora+adapter": [PETS["lora"], PETS["adapter"]],
 }

@@ -12,7 +12,7 @@ __all__ = ["WeightsError", "read_weights"]
 
 
 class WeightsError(RuntimeError):
-    """A file of shipped weights is missing or is not the one that was shipped."""
+    """A file of weights is missing, damaged, unsafe, or of another model than the one it is for."""
 
 
 def read_weights(path: Path, sha256: str) -> dict[str, Tensor]:

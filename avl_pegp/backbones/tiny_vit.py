@@ -16,6 +16,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from avl_pegp.backbones.checked_weights import read_weights
+from avl_pegp.backbones.weights_source import WeightsSource
 
 __all__ = ["PRETRAINING_CHARACTERS", "TINY_VIT", "ConvStem", "create_tiny_vit"]
 
@@ -95,6 +96,7 @@ def create_tiny_vit(num_classes: int, pretrained: bool = False, **rates: Any) ->
     """Build the tiny ViT: 6 blocks, 128 channels, 4 heads, a class token and 16 patch tokens.
 
     Inputs are float images (B, 3, 32, 32) normalised with mean 0.5 and standard deviation 0.5.
+    ``model.weights_source`` says which weights it has.
 
     Args:
         num_classes: outputs of the new, randomly initialised head, at least 1.
@@ -137,4 +139,6 @@ def create_tiny_vit(num_classes: int, pretrained: bool = False, **rates: Any) ->
     if pretrained:
         head = {f"head.{key}": value for key, value in model.head.state_dict().items()}
         model.load_state_dict({**weights, **head})
+    shipped = (WEIGHTS_FILE.name, WEIGHTS_SHA256) if pretrained else ()
+    model.weights_source = WeightsSource(TINY_VIT, *shipped)  # type: ignore[assignment]
     return model

@@ -1,4 +1,4 @@
-"""Streams to learn from: ordinary Avalanche benchmarks, some of which need no download."""
+"""Streams to learn from: ordinary Avalanche benchmarks, embedded ones and ones of data on disk."""
 
 from __future__ import annotations
 
@@ -9,38 +9,66 @@ from avalanche.benchmarks import CLScenario
 
 from avl_pegp.benchmarks.blurry import BlurryTasks, si_blurry
 from avl_pegp.benchmarks.blurry_streams import blurry_digits, blurry_glyphs
+from avl_pegp.benchmarks.cifar import split_cifar100
+from avl_pegp.benchmarks.core50 import core50_classes, core50_instances
 from avl_pegp.benchmarks.corruptions import CORRUPTIONS
+from avl_pegp.benchmarks.cub200 import split_cub200
 from avl_pegp.benchmarks.digits import split_digits
+from avl_pegp.benchmarks.domainnet import DOMAINNET, domainnet, split_domainnet
 from avl_pegp.benchmarks.domains import DOMAINS, domain_glyphs, join_domains
 from avl_pegp.benchmarks.glyphs import GLYPHS, split_glyphs
+from avl_pegp.benchmarks.image_files import DataError, ImageFiles, check_images, class_folders
+from avl_pegp.benchmarks.image_folder import image_folder
+from avl_pegp.benchmarks.image_streams import join_images, resized, split_images
+from avl_pegp.benchmarks.imagenet import split_imagenet100, split_imagenet_r
 from avl_pegp.benchmarks.online import OnlineStream, online_benchmark
 from avl_pegp.benchmarks.rendering import FONTS, render_glyphs
 from avl_pegp.benchmarks.shifted import STYLES, shifted_glyphs
+from avl_pegp.benchmarks.tiny_imagenet import split_tiny_imagenet
 
 __all__ = [
     "BENCHMARKS",
     "CORRUPTIONS",
+    "DATASETS",
+    "DOMAINNET",
     "DOMAINS",
     "FONTS",
     "GLYPHS",
     "STYLES",
     "BlurryTasks",
+    "DataError",
+    "ImageFiles",
     "OnlineStream",
     "blurry_digits",
     "blurry_glyphs",
+    "check_images",
+    "class_folders",
+    "core50_classes",
+    "core50_instances",
     "create_benchmark",
     "domain_glyphs",
+    "domainnet",
+    "image_folder",
     "join_domains",
+    "join_images",
     "online_benchmark",
     "render_glyphs",
+    "resized",
     "shifted_glyphs",
     "si_blurry",
+    "split_cifar100",
+    "split_cub200",
     "split_digits",
+    "split_domainnet",
     "split_glyphs",
+    "split_imagenet100",
+    "split_imagenet_r",
+    "split_images",
+    "split_tiny_imagenet",
 ]
 
-#: What ``create_benchmark`` knows; add a function of your own to use it by name. Each takes
-#: ``order_seed``, and what it returns carries ``class_names`` and ``class_order``.
+#: The embedded benchmarks that ``create_benchmark`` knows; add a function of your own to use it by
+#: name. Each takes ``order_seed``, and what it returns carries ``class_names`` and ``class_order``.
 BENCHMARKS: dict[str, Callable[..., CLScenario[Any]]] = {
     "blurry_digits": blurry_digits,
     "blurry_glyphs": blurry_glyphs,
@@ -50,22 +78,45 @@ BENCHMARKS: dict[str, Callable[..., CLScenario[Any]]] = {
     "split_glyphs": split_glyphs,
 }
 
+#: The benchmarks of data on disk that ``create_benchmark`` knows. Each takes ``data_root`` besides,
+#: ``train_transform`` and ``eval_transform``, and what it returns carries ``data`` besides: facts
+#: for the record, such as how many images there are.
+DATASETS: dict[str, Callable[..., CLScenario[Any]]] = {
+    "core50_classes": core50_classes,
+    "core50_instances": core50_instances,
+    "domainnet": domainnet,
+    "image_folder": image_folder,
+    "split_cifar100": split_cifar100,
+    "split_cub200": split_cub200,
+    "split_domainnet": split_domainnet,
+    "split_imagenet100": split_imagenet100,
+    "split_imagenet_r": split_imagenet_r,
+    "split_tiny_imagenet": split_tiny_imagenet,
+}
+
 
 def create_benchmark(name: str, **options: Any) -> CLScenario[Any]:
     """Build a benchmark by the name of its function.
 
     Args:
-        name: a key of ``BENCHMARKS``.
-        options: passed on to that function.
+        name: a key of ``BENCHMARKS`` or ``DATASETS``.
+        options: passed on to that function; those of ``DATASETS`` need ``data_root``.
 
     Raises:
-        ValueError: the name is not known.
+        ValueError: the name is not known, or ``data_root`` is not given where it is needed.
 
     Example:
         >>> len(create_benchmark("split_digits", n_experiences=2, order_seed=0).train_stream)
         2
     """
-    if name not in BENCHMARKS:
-        known = ", ".join(sorted(BENCHMARKS))
-        raise ValueError(f"name={name!r} is not a known benchmark; choose one of {known}.")
-    return BENCHMARKS[name](**options)
+    known = BENCHMARKS | DATASETS
+    if name not in known:
+        raise ValueError(
+            f"name={name!r} is not a known benchmark; choose one of {', '.join(sorted(known))}."
+        )
+    if name in DATASETS and options.get("data_root") is None:
+        raise ValueError(
+            f"name={name!r} reads images from disk, but data_root is not given; pass the folder "
+            "that the data set was unpacked into."
+        )
+    return known[name](**options)

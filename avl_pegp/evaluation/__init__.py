@@ -11,7 +11,7 @@ from avl_pegp.evaluation.metrics import (
     new_task_accuracy,
 )
 from avl_pegp.evaluation.records import Record, prepare_folder, read_records, write_records
-from avl_pegp.evaluation.tables import console_table, markdown_table, paired, spread
+from avl_pegp.evaluation.tables import console_table, markdown, markdown_table, paired, spread
 
 __all__ = [
     "AccuracyMatrices",
@@ -23,6 +23,7 @@ __all__ = [
     "console_table",
     "forgetting",
     "forward_transfer",
+    "markdown",
     "markdown_table",
     "new_task_accuracy",
     "paired",

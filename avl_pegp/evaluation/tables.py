@@ -76,6 +76,22 @@ def console_table(records: Sequence[Record]) -> Table:
 
 def markdown_table(records: Sequence[Record]) -> str:
     """The same rows in Markdown."""
-    titles = ["PET", "method", *COLUMNS.values()]
-    lines = [titles, ["---", "---", *["---:"] * len(COLUMNS)], *rows_of(records)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return markdown([["PET", "method", *COLUMNS.values()], *rows_of(records)])
+
+
+def markdown(lines: Sequence[Sequence[str]], names: int = 2) -> str:
+    """A table in Markdown: its titles, then its rows; names are to the left, numbers to the right.
+
+    Args:
+        lines: of equally many cells.
+        names: how many columns are names, from the left.
+
+    Example:
+        >>> print(markdown([["PET", "accuracy"], ["lora", "66.6"]], names=1))
+        | PET | accuracy |
+        | --- | ---: |
+        | lora | 66.6 |
+    """
+    titles, *rows = lines
+    rule = ["---"] * names + ["---:"] * (len(titles) - names)
+    return "\n".join("| " + " | ".join(line) + " |" for line in (titles, rule, *rows))

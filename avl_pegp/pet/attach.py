@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from avl_pegp.pet.config import PETConfig
-from avl_pegp.pet.lora import LoRALinear
+from avl_pegp.pet.lora import LoRALinear, LoRAThirds
 from avl_pegp.pet.rebase import Rebasable
 from avl_pegp.pet.trainable import classifier_of, trainable_tensors
 
@@ -124,7 +124,7 @@ class Attachment(nn.Module):
         Raises:
             RuntimeError: other PETs are attached, which have no merged form, or already detached.
         """
-        layers = [m for m in self._model[0].modules() if isinstance(m, LoRALinear)]
+        layers = [m for m in self._model[0].modules() if isinstance(m, LoRALinear | LoRAThirds)]
         others = [type(pet).__name__ for pet in self.pets if pet.depth != 0]
         if others:
             raise RuntimeError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -15,6 +15,7 @@ from avl_pegp.pet.config import Replace, require_positive, settle_blocks
 from avl_pegp.pet.rebase import Rebasable
 
 _PARENTS = {"qkv": "attn", "proj": "attn", "fc1": "mlp", "fc2": "mlp"}
+_THIRDS = ("q", "k", "v")  # of qkv's outputs, in this order
 
 
 @dataclass(frozen=True)
@@ -27,20 +28,27 @@ class LoRA:
         x ────┤                 + ── y        A (r, d_in), B (d_out, r)
               └── A ─── B · s ──┘
 
+    timm computes queries, keys and values by one layer, ``qkv``. As a target it has one A and one B
+    of 3C rows; ``q``, ``k`` and ``v`` have an A and a B of their own, and B has C rows::
+
+              ┌── W0 (frozen) ── [q  k  v]
+        x ────┼── A_k ── B_k · s ────+  │
+              └── A_v ── B_v · s ───────+      targets=("k", "v")
+
     ``B`` starts at zero, so attaching leaves the model's output as it was, to the bit.
 
     Args:
-        rank: r, the inner width; at most the smaller side of every target layer.
+        rank: r, the inner width; at most the smaller side of every target.
         alpha: numerator of the fixed scale ``s = alpha / rank``; ``None`` gives ``s = 1``.
         targets: which linear layers of a block, of ``qkv``, ``proj`` (attention), ``fc1``, ``fc2``
-            (MLP). ``qkv`` is timm's fused projection of queries, keys and values.
+            (MLP); in the place of ``qkv`` any of ``q``, ``k``, ``v``.
         blocks: indices of the blocks to change, ``None`` for all.
 
     Raises:
-        ValueError: a field outside its range; at ``attach``, a rank above a layer's width.
+        ValueError: a field outside its range; at ``attach``, a rank above a target's width.
 
     Example:
-        >>> LoRA(rank=4, targets=("qkv", "fc1"), blocks=range(2)).blocks
+        >>> LoRA(rank=4, targets=("k", "v", "fc1"), blocks=range(2)).blocks
         (0, 1)
     """
 
@@ -55,77 +63,94 @@ class LoRA:
         if self.alpha is not None and not (math.isfinite(self.alpha) and self.alpha > 0):
             raise ValueError(f"LoRA.alpha={self.alpha!r}: must be a finite number above 0, or None")
         targets = (self.targets,) if isinstance(self.targets, str) else tuple(self.targets)
-        if not targets or len(set(targets)) != len(targets) or not set(targets) <= set(_PARENTS):
+        allowed = (*_PARENTS, *_THIRDS)
+        if not targets or len(set(targets)) != len(targets) or not set(targets) <= set(allowed):
             raise ValueError(
-                f"LoRA.targets={self.targets!r}: must be distinct names of {', '.join(_PARENTS)}"
+                f"LoRA.targets={self.targets!r}: must be distinct names of {', '.join(allowed)}"
+            )
+        if "qkv" in targets and set(targets) & set(_THIRDS):
+            raise ValueError(
+                f"LoRA.targets={self.targets!r}: qkv is q, k and v in one; give qkv, or those of q, "
+                "k, v that shall have a LoRA of their own"
             )
         object.__setattr__(self, "targets", targets)
         settle_blocks(self, self.blocks)
 
     def install(self, blocks: nn.Sequential, indices: list[int], replace: Replace) -> None:
-        """Put a ``LoRALinear`` in the place of every target layer."""
+        """Put a ``LoRALinear`` or a ``LoRAThirds`` in the place of every target layer."""
         scale = 1.0 if self.alpha is None else self.alpha / self.rank
+        thirds = [target for target in self.targets if target in _THIRDS]
+        names = dict.fromkeys("qkv" if target in thirds else target for target in self.targets)
         for i in indices:
-            for target in self.targets:
-                path = f"{_PARENTS[target]}.{target}"
-                parent = getattr(blocks[i], _PARENTS[target], None)
-                layer = getattr(parent, target, None)
-                if parent is None or type(layer) is not nn.Linear:
-                    found = "nothing" if layer is None else type(layer).__name__
-                    raise TypeError(
-                        f"LoRA.targets has {target!r}, but blocks.{i}.{path} is {found}: it must "
-                        "be a plain nn.Linear; choose other targets or blocks"
-                    )
-                width = min(layer.in_features, layer.out_features)
-                if self.rank > width:
-                    raise ValueError(
-                        f"LoRA.rank={self.rank} is above the width {width} of blocks.{i}.{path}: "
-                        f"must be at most {width}"
-                    )
-                replace(parent, target, LoRALinear(layer, self.rank, scale))
+            for name in names:
+                parent, layer = self._find(blocks, i, name)
+                if name == "qkv" and thirds:
+                    replace(parent, name, LoRAThirds(layer, thirds, self.rank, scale))
+                else:
+                    replace(parent, name, LoRALinear(layer, self.rank, scale))
+
+    def _find(self, blocks: nn.Sequential, i: int, name: str) -> tuple[nn.Module, nn.Linear]:
+        """A target layer and its parent, where this LoRA fits on it."""
+        path = f"blocks.{i}.{_PARENTS[name]}.{name}"
+        parent = getattr(blocks[i], _PARENTS[name], None)
+        layer = getattr(parent, name, None)
+        if parent is None or type(layer) is not nn.Linear:
+            found = "nothing" if layer is None else type(layer).__name__
+            raise TypeError(
+                f"LoRA.targets={self.targets!r}, but {path} is {found}: it must be a plain nn.Linear; "
+                "choose other targets or blocks"
+            )
+        parts = 1 if name in self.targets else 3  # q, k and v, where qkv is here for their sake
+        if layer.out_features % parts:
+            raise TypeError(
+                f"LoRA.targets={self.targets!r}, but {path} has {layer.out_features} outputs: "
+                "queries, keys and values must be a third each; choose qkv as the target"
+            )
+        width = min(layer.in_features, layer.out_features // parts)
+        if self.rank > width:
+            raise ValueError(
+                f"LoRA.rank={self.rank} is above the width {width} of {path}: "
+                f"must be at most {width}"
+            )
+        return parent, layer
 
 
-class LoRALinear(Rebasable):
-    """A frozen linear layer with a low-rank branch beside it; ``(..., d_in)`` → ``(..., d_out)``.
+class LowRank(Rebasable):
+    """The branch of a LoRA: ``x (..., d_in)`` → ``s B A x (..., d_out)``.
 
-    ``y = (W0 + D) x + b + s B A x``. The increment D ``(d_out, d_in)`` is what rebases left, the sum
-    of every earlier ``s B A``; ``None`` before the first. It stands beside W0, which never changes.
+    The increment D ``(d_out, d_in)`` is what rebases left, the sum of every earlier ``s B A``; ``None``
+    before the first. Who owns the branch adds D to the frozen weight that it stands beside.
     """
 
     first, second, earlier = "A", "B", ("increment",)
     increment: Tensor | None
 
-    def __init__(self, base: nn.Linear, rank: int, scale: float) -> None:
+    def __init__(self, frozen: Tensor, rank: int, scale: float) -> None:
         super().__init__()
-        like: dict[str, Any] = {"device": base.weight.device, "dtype": base.weight.dtype}
-        self.base = base
+        d_out, d_in = frozen.shape
+        like: dict[str, Any] = {"device": frozen.device, "dtype": frozen.dtype}
         self.scale = scale
-        self.A = nn.Linear(base.in_features, rank, bias=False, **like)
-        self.B = nn.Linear(rank, base.out_features, bias=False, **like)
+        self.A = nn.Linear(d_in, rank, bias=False, **like)
+        self.B = nn.Linear(rank, d_out, bias=False, **like)
         self.start_branch(self.fresh_matrix())
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor
-        if self.increment is None:
-            y = self.base(x)
-        else:  # adding weights is cheaper than a second product with x
-            y = F.linear(x, self.base.weight + self.increment, self.base.bias)
         change: Tensor = self.B(self.A(x))
-        return y + self.scale * change
+        return self.scale * change
 
     def keep_branch(self) -> None:
         """``D ← D + s B A``, in float64 and rounded once."""
-        self.increment = self._change().to(self.base.weight.dtype)
+        self.increment = self._change().to(self.A.weight.dtype)
 
     def fits(self, *earlier: Tensor) -> bool:
         """Whether there is one tensor of the frozen weight's shape."""
         (increment,) = earlier
-        return increment.shape == self.base.weight.shape
+        return increment.shape == (self.B.out_features, self.A.in_features)
 
     @torch.no_grad()
-    def merge(self) -> None:
-        """Add ``D + s B A`` to the frozen weight, in float64 and rounded once."""
-        self.base.weight.copy_(self.base.weight.double() + self._change())
+    def add_to(self, frozen: Tensor) -> None:
+        """Add ``D + s B A`` to a weight ``(d_out, d_in)``, in float64 and rounded once."""
+        frozen.copy_(frozen.double() + self._change())
 
     def _change(self) -> Tensor:
         """``D + s B A``, ``(d_out, d_in)``, in float64."""
@@ -136,6 +161,69 @@ class LoRALinear(Rebasable):
         return f"rank={self.A.out_features}, scale={self.scale:g}"
 
 
+class LoRALinear(LowRank):
+    """A frozen linear layer with a low-rank branch beside it; ``(..., d_in)`` → ``(..., d_out)``.
+
+    ``y = (W0 + D) x + b + s B A x``. D stands beside W0, which never changes.
+    """
+
+    def __init__(self, base: nn.Linear, rank: int, scale: float) -> None:
+        super().__init__(base.weight, rank, scale)
+        self.base = base
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _frozen_output(self.base, x, [self.increment]) + super().forward(x)
+
+    def merge(self) -> None:
+        """Add what was learned to the frozen weight."""
+        self.add_to(self.base.weight)
+
+
+class LoRAThirds(nn.Module):
+    """A frozen layer ``[q k v]`` with low-rank branches beside thirds of its output.
+
+    ``(..., d_in)`` → ``(..., 3C)``. ``q``, ``k`` and ``v`` are branches or ``None``; thirds without a
+    branch are what the frozen layer gives, to the bit.
+    """
+
+    def __init__(self, base: nn.Linear, thirds: Collection[str], rank: int, scale: float) -> None:
+        super().__init__()
+        self.base = base
+        for name, frozen in zip(_THIRDS, base.weight.chunk(3), strict=True):
+            self.register_module(name, LowRank(frozen, rank, scale) if name in thirds else None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        branches = self._branches()
+        increments = [None if branch is None else branch.increment for branch in branches]
+        thirds = _frozen_output(self.base, x, increments).chunk(3, dim=-1)
+        changed = [
+            y if branch is None else y + branch(x)
+            for y, branch in zip(thirds, branches, strict=True)
+        ]
+        return torch.cat(changed, dim=-1)
+
+    @torch.no_grad()
+    def merge(self) -> None:
+        """Add what was learned to the frozen weight."""
+        for frozen, branch in zip(self.base.weight.chunk(3), self._branches(), strict=True):
+            if branch is not None:
+                branch.add_to(frozen)
+
+    def _branches(self) -> list[LowRank | None]:
+        return [getattr(self, name) for name in _THIRDS]
+
+
+def _frozen_output(base: nn.Linear, x: Tensor, increments: Sequence[Tensor | None]) -> Tensor:
+    """``(W0 + D) x + b``; the increments are those of equal parts of D's rows, ``None`` for zero."""
+    y: Tensor
+    if all(increment is None for increment in increments):
+        y = base(x)
+        return y
+    parts = zip(base.weight.chunk(len(increments)), increments, strict=True)
+    weight = torch.cat([frozen if D is None else frozen + D for frozen, D in parts])
+    return F.linear(x, weight, base.bias)  # cheaper than a second product with x
+
+
 def frozen_linear(layer: nn.Module) -> nn.Linear:
     """The frozen layer itself, past a LoRA where there is one; its weight is W0 alone.
 
@@ -143,7 +231,7 @@ def frozen_linear(layer: nn.Module) -> nn.Linear:
     Nor by the increment that rebases leave, which grows: with W0 alone a rebase changes no key and
     no value of a prompt.
     """
-    base = layer.base if isinstance(layer, LoRALinear) else layer
+    base = layer.base if isinstance(layer, LoRALinear | LoRAThirds) else layer
     if not isinstance(base, nn.Linear):
         raise TypeError(f"{type(layer).__name__} in the place of a linear layer: must be nn.Linear")
     return base

@@ -51,9 +51,11 @@ class MaskedCrossEntropy(SupervisedPlugin[SupervisedTemplate]):
 
     Args:
         classifier: path of the classifier, ``None`` for the model's ``get_classifier()``.
+        temperature: logits are divided by it in training, as VPT-NSP² does.
 
     Raises:
-        ValueError: in training, a target outside the experience's classes.
+        ValueError: ``temperature`` is not above 0; in training, a target outside the experience's
+            classes.
 
     Example:
         >>> criterion = MaskedCrossEntropy()  # Naive(..., criterion=criterion)
@@ -61,9 +63,11 @@ class MaskedCrossEntropy(SupervisedPlugin[SupervisedTemplate]):
         0.6931471824645996
     """
 
-    def __init__(self, classifier: str | None = None) -> None:
+    def __init__(self, classifier: str | None = None, *, temperature: float = 1.0) -> None:
         super().__init__()
-        self.classifier = classifier
+        if not temperature > 0:
+            raise ValueError(f"temperature={temperature!r}: must be above 0")
+        self.classifier, self.temperature = classifier, temperature
         self._classes: set[int] | None = None
         self._evaluating = False
         self._rows = ClassifierRows()
@@ -73,7 +77,7 @@ class MaskedCrossEntropy(SupervisedPlugin[SupervisedTemplate]):
         """``(B, C)`` and ``(B,)`` → the mean loss."""
         if self._evaluating or self._classes is None:
             return F.cross_entropy(logits, targets)
-        return masked_cross_entropy(logits, targets, self._classes)
+        return masked_cross_entropy(logits / self.temperature, targets, self._classes)
 
     @torch.no_grad()
     def before_training_exp(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:

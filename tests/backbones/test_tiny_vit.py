@@ -1,3 +1,4 @@
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from timm.layers import Attention
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import nn
 
-from avl_pegp.backbones import WeightsError, tiny_vit
+from avl_pegp.backbones import WeightsError, WeightsSource, tiny_vit
 from avl_pegp.backbones.tiny_vit import ConvStem, create_tiny_vit
 
 PARAMETERS = 1_450_000
@@ -50,6 +51,15 @@ def test_pretrained_weights_fill_everything_but_the_head() -> None:
     assert set(shipped) == {key for key in loaded if not key.startswith("head.")}
     for key, value in loaded.items():
         assert torch.equal(value, shipped.get(key, plain[key]))
+
+
+@pytest.mark.parametrize("pretrained", [True, False])
+def test_it_says_which_weights_it_has(pretrained: bool) -> None:
+    source = create_tiny_vit(num_classes=10, pretrained=pretrained).weights_source
+    file = tiny_vit.WEIGHTS_FILE
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    shipped = WeightsSource(tiny_vit.TINY_VIT, file.name, digest)
+    assert source == (shipped if pretrained else WeightsSource(tiny_vit.TINY_VIT))
 
 
 def damaged(content: bytes) -> bytes:

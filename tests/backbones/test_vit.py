@@ -9,6 +9,15 @@ from avl_pegp.backbones import create_vit
 def test_our_own_name_gives_the_tiny_vit_with_a_new_head() -> None:
     model = create_vit("tiny_vit_32.latin", num_classes=7, pretrained=True)
     assert model(torch.zeros(2, 3, 32, 32)).shape == (2, 7)
+    assert model.weights_source.file == "tiny_vit_32_latin.safetensors"
+
+
+@pytest.mark.parametrize("pretrained", [None, 1, b"weights.pth"])
+def test_pretrained_is_a_bool_or_a_path(pretrained: object) -> None:
+    with pytest.raises(
+        TypeError, match=f"pretrained={pretrained!r}: must be True, False or the path"
+    ):
+        create_vit("vit_tiny_patch16_224", num_classes=3, pretrained=pretrained)
 
 
 def test_timm_finds_size_and_normalisation_of_the_tiny_vit() -> None:

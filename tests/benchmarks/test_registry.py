@@ -1,11 +1,13 @@
 """What holds for every benchmark that is known by name."""
 
 import inspect
+import json
+from pathlib import Path
 
 import pytest
 import torch
 
-from avl_pegp.benchmarks import BENCHMARKS, create_benchmark
+from avl_pegp.benchmarks import BENCHMARKS, DATASETS, DataError, create_benchmark
 from avl_pegp.plugins.experience import classes_of
 
 FEW = {"train_per_class": 3, "test_per_class": 1}
@@ -55,3 +57,91 @@ def test_every_item_is_a_normalised_image_and_a_label(name: str) -> None:
         assert image.dtype == torch.float32
         assert -1 <= image.min() < image.max() <= 1
         assert isinstance(label, int)
+
+
+# The miniature that each data set is read from, and the options that it needs besides.
+MINIATURES = {
+    "core50_classes": ("core50", {}),
+    "core50_instances": ("core50", {}),
+    "domainnet": ("domainnet", {}),
+    "image_folder": ("image_folder", {"n_experiences": 2}),
+    "split_cifar100": ("cifar100", {}),
+    "split_cub200": ("cub200", {}),
+    "split_domainnet": ("domainnet", {}),
+    "split_imagenet100": ("imagenet100", {}),
+    "split_imagenet_r": ("imagenet_r", {}),
+    "split_tiny_imagenet": ("tiny_imagenet", {}),
+}
+
+
+@pytest.fixture
+def data_set(miniature):
+    def build_miniature(name: str, **options):
+        folder, needed = MINIATURES[name]
+        return create_benchmark(name, data_root=miniature(folder), **needed, **options)
+
+    return build_miniature
+
+
+def labels_of(benchmark) -> list:
+    streams = (benchmark.train_stream, benchmark.test_stream)
+    return [list(experience.dataset.targets) for stream in streams for experience in stream]
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_a_data_set_on_disk_is_an_ordinary_benchmark(data_set, name: str) -> None:
+    state = torch.get_rng_state()
+    first, again, other = (data_set(name, order_seed=seed) for seed in (3, 3, 4))
+    orders = [(bm.class_order, getattr(bm, "domains", None)) for bm in (first, again, other)]
+    assert orders[0] == orders[1] != orders[2]
+    assert labels_of(first) == labels_of(again)
+    assert torch.equal(state, torch.get_rng_state())
+    n_classes = len(first.class_names)
+    assert sorted(first.class_order) == list(range(n_classes))
+    assert len(set(first.class_names)) == n_classes
+    for train, test in zip(first.train_stream, first.test_stream, strict=True):
+        assert classes_of(train) == classes_of(test) == set(test.dataset.targets)
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_a_data_set_gives_images_as_its_transforms_say(data_set, name: str) -> None:
+    usual = data_set(name)
+    for stream in (usual.train_stream, usual.test_stream):
+        image, label = stream[0].dataset[0][:2]
+        assert (image.shape, image.dtype) == ((3, 224, 224), torch.float32)
+        assert -1 <= image.min() < image.max() <= 1
+        assert isinstance(label, int)
+    own = data_set(
+        name,
+        train_transform=lambda image: torch.full((1,), len(image.getbands())),
+        eval_transform=lambda image: torch.zeros(1),
+    )
+    assert own.train_stream[0].dataset[0][0] == 3
+    assert own.test_stream[0].dataset[0][0] == 0
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_facts_for_the_record_count_the_images(data_set, name: str) -> None:
+    benchmark = data_set(name)
+    assert benchmark.data == json.loads(json.dumps(benchmark.data))
+    for part in ("train", "test"):
+        stream = getattr(benchmark, f"{part}_stream")
+        assert benchmark.data[f"{part}_images"] == sum(len(exp.dataset) for exp in stream)
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_absent_data_is_one_error_that_says_what_to_put_where(name: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=f"(?s)There is no data in {tmp_path}.*Put this there:"):
+        create_benchmark(name, data_root=str(tmp_path / "nothing"), **MINIATURES[name][1])
+
+
+@pytest.mark.parametrize("name", DATASETS)
+@pytest.mark.parametrize("options", [{}, {"data_root": None}])
+def test_a_data_set_without_data_root_is_refused(name: str, options: dict) -> None:
+    with pytest.raises(ValueError, match=f"name='{name}' .* but data_root is not given"):
+        create_benchmark(name, **options)
+
+
+def test_an_unknown_name_lists_embedded_benchmarks_and_data_sets() -> None:
+    with pytest.raises(ValueError, match="name='mnist' .*blurry_digits.*split_imagenet_r"):
+        create_benchmark("mnist")

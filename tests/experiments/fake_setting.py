@@ -6,11 +6,8 @@ import os
 from pathlib import Path
 
 from job import Job
-from methods import Method
 
 from avl_pegp.evaluation import Record
-
-METHODS = dict.fromkeys(("z", "breaks", "a", "m"), Method())
 
 
 def run(job: Job, logs: Path) -> Record:

@@ -82,7 +82,7 @@ def test_energy_learning_rate_and_epochs_reach_the_run_and_its_record(recipe, tm
     loose = recipe(tmp_path / "a", *flags)[0]
     strict = recipe(tmp_path / "b", "--energy", "1", "--epochs", "1", "--no-controls")[0]
     assert loose["config"]["job"]["energy"] == 0.5
-    assert (loose["config"]["lr"], loose["config"]["epochs"]) == (0.002, 2)
+    assert (loose["config"]["lr"], loose["config"]["job"]["training"]["epochs"]) == (0.002, 2)
     assert strict["ranks"].keys() == loose["ranks"].keys()
     ranks = [sum(rank for rank, _ in run["ranks"].values()) for run in (loose, strict)]
     assert ranks[0] < ranks[1]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 from avalanche.training.templates import SupervisedTemplate
-from learning import Learner, learn_experiences
+from job import Job
+from learning import learn_experiences
 from methods import METHODS
+from training import Training
 
 from avl_pegp import PEGPPlugin
 from avl_pegp.benchmarks import create_benchmark
@@ -14,9 +16,10 @@ from avl_pegp.pet.trainable import trainable_tensors
 from avl_pegp.plugins import ClassStatisticsPlugin, LwFPlugin
 
 
-def learner(method, head="lda", **changes):
-    options = {"backbone": "tiny_vit_32.latin", "classes": 70, "epochs": 3, **changes}
-    return Learner("lora", METHODS[method], head=head, **options)
+def learner(method, head="lda", epochs=3, lr=None, **changes):
+    base = Job("", "", head=head, training=Training(epochs=epochs), **changes)
+    (job,) = base.variants([("lora", method)], [0], lr=lr)
+    return job.learner(classes=70)
 
 
 def is_classifier_only(model):
@@ -109,5 +112,5 @@ def below(model):
 def test_features_move_when_the_method_says_so(method, expected, moved, tiny, tmp_path):
     stream = create_benchmark("split_glyphs", order_seed=0)
     learns = learner(method, epochs=1)
-    learn_experiences(learns, stream, batch_size=32, title="", logs=tmp_path)
+    learn_experiences(learns, stream, title="", logs=tmp_path)
     assert moved == expected

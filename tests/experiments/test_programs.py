@@ -6,7 +6,7 @@ import importlib
 import re
 import shlex
 from collections import Counter
-from dataclasses import asdict, replace
+from dataclasses import fields
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -65,7 +65,7 @@ def test_runs_are_well_formed_and_have_names_of_their_own(asked, program):
     assert max(Counter(map(resumable.label, jobs)).values()) == 1
     for job in jobs:
         setting = importlib.import_module(job.setting)
-        method = importlib.import_module(job.table).METHODS[job.method]
+        method = job.does
         assert callable(setting.run)
         assert job.benchmark in setting.BENCHMARKS
         assert job.head in command_line.HEADS
@@ -111,9 +111,9 @@ def test_the_command_of_a_section_asks_for_the_same_setting(section, monkeypatch
     out = flags.index("--out")
     launch(setting, tmp_path / "out", *flags[:out], *flags[out + 2 :])
     assert {job.method for job in ran} == {job.method for job in section.jobs([1])}
-    varied, without_flags = {"pet", "method", "seed"}, {"options"}
-    for name in asdict(section.job).keys() - varied - without_flags:
-        assert {getattr(job, name) for job in ran} == {getattr(section.job, name)}, name
+    varied, without_flags = {"pet", "method", "seed", "does", "tuning"}, {"options"}
+    for name in {field.name for field in fields(section.job)} - varied - without_flags:
+        assert all(getattr(job, name) == getattr(section.job, name) for job in ran), name
 
 
 def test_the_results_page_has_every_section_pet_and_method(asked, tmp_path):
@@ -171,8 +171,8 @@ def test_the_ablation_page_has_every_row_and_explains_every_change(asked, tmp_pa
 
 @pytest.mark.parametrize(("pet", "free"), [("lora", "A"), ("adapter", "down")])
 def test_the_papers_condition_leaves_a_and_down_unprotected_and_nothing_else(pet, free):
-    job = sections.template("class_incremental", "split_glyphs", table="ablation")
-    model = replace(job, pet=pet, method="plain").learner(classes=2).model
+    (job,) = sections.template("", "").variants([(pet, "plain")], [1])
+    model = job.learner(classes=2).model
     trained = [name for name, p in model.named_parameters() if p.requires_grad]
     (pattern,) = ablation.METHODS["up and B only"].pegp["exclude"]
     excluded = [name for name in trained if fnmatchcase(name, pattern)]
@@ -185,14 +185,16 @@ def test_search_shows_as_many_candidates_for_each_rival_and_writes_no_page(asked
     assert not {*search.SEEDS} & {1, 2, 3}  # those that are reported
     reported = {section.job.options.get("seed", 0) for section in results.SECTIONS}
     assert {job.options["seed"] for job in jobs}.isdisjoint(reported)
-    once = [job for job in jobs if job.seed == jobs[0].seed]
+    assert {job.benchmark for job in jobs if job.seed != search.SEEDS[0]} == {"shifted_glyphs"}
+    once = [job for job in jobs if job.seed != search.SEEDS[0]]
     families = Counter(job.method.split()[0] for job in once if not is_pegp(job))
     per_pet = Counter(job.pet for job in once if is_pegp(job))
     assert set(families.values()) == set(per_pet.values()) == {8}
     assert per_pet.keys() == PETS.keys()
     assert families.keys() == {"plain", "first_session", "l2", "ewc", "lwf"}
-    rows = capsys.readouterr().out.splitlines()[2:]
-    assert len(rows) == len(once)
+    *rows, last = capsys.readouterr().out.splitlines()
+    assert len([row for row in rows if row.startswith("| ")]) == 2 * (2 + len(once))
+    assert re.fullmatch(r"prompt: (un)?centred 0\.\d+, \d\d\.\d", last)
 
 
 def is_pegp(job):

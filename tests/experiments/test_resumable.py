@@ -12,6 +12,7 @@ import resumable
 from job import Job
 from methods import PETS
 from resumable import complete, label
+from training import Training
 
 
 @pytest.fixture
@@ -19,8 +20,7 @@ def jobs(tmp_path, monkeypatch):
     """Four runs, not in alphabetic order, of a setting that only takes notes."""
     monkeypatch.syspath_prepend(Path(__file__).parent)  # workers inherit it
     options = {"notes": str(tmp_path), "train_per_class": 2}
-    shared = {"seed": 1, "options": options, "table": "fake_setting"}
-    base = Job("fake_setting", "none", pet="lora", method="", **shared)
+    base = Job("fake_setting", "none", pet="lora", seed=1, options=options)
     return [replace(base, method=method) for method in ("z", "breaks", "a", "m")]
 
 
@@ -94,11 +94,11 @@ def test_an_interruption_keeps_what_is_done(in_this_process, jobs, tmp_path):
 @pytest.mark.parametrize(
     ("field", "value", "then", "now"),
     [
-        ("epochs", 9, "5", "9"),
-        ("lr", 0.5, "None", "0.5"),
+        ("training", Training(epochs=9), "'epochs': 5", "'epochs': 9"),
+        ("class_order", 7, "None", "7"),
         ("energy", 0.9, "None", "0.9"),
         ("backbone", "other", "'tiny_vit_32.latin'", "'other'"),
-        ("options", {"train_per_class": 3}, "'train_per_class': 2", "'train_per_class': 3"),
+        ("options", {"train_per_class": 2, "split_file": "a"}, "{'notes'", "'split_file': 'a'"),
     ],
 )
 def test_a_folder_of_other_settings_is_refused(
@@ -117,11 +117,11 @@ def test_a_folder_of_other_settings_is_refused(
     assert runs(tmp_path) == ["z"]  # nothing was run
 
 
-def test_a_pet_that_was_tuned_otherwise_is_refused(in_this_process, jobs, tmp_path, monkeypatch):
+def test_a_pet_that_was_tuned_otherwise_is_refused(in_this_process, jobs, tmp_path):
     complete(jobs[:1], tmp_path / "out", workers=1)
-    monkeypatch.setitem(PETS, "lora", PETS["lora"]._replace(lr=0.125))
+    other = replace(jobs[0], tuning=PETS["lora"]._replace(lr=0.125))
     with pytest.raises(ValueError, match=r"was run with tuning=.*lr=0\.125.* is asked for"):
-        complete(jobs[:1], tmp_path / "out", workers=1)
+        complete([other], tmp_path / "out", workers=1)
 
 
 def test_a_run_asked_for_twice_is_refused(in_this_process, jobs, tmp_path):
@@ -146,6 +146,7 @@ def test_options_compare_as_json_holds_them(in_this_process, jobs, tmp_path):
         ("seed", 2),
         ("head", "ncm"),
         ("boundaries", False),
+        ("options", {"n_experiences": 20}),
     ],
 )
 def test_labels_tell_runs_apart(field, value):

@@ -1,0 +1,80 @@
+"""Loading weights into a model: whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from math import isqrt
+from typing import Any
+
+from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
+from torch import Tensor
+
+from avl_pegp.backbones.checked_weights import WeightsError
+from avl_pegp.backbones.local_weights import HEAD, NAMED, LocalWeights
+
+__all__ = ["load_body"]
+
+
+def load_body(model: VisionTransformer, weights: LocalWeights) -> None:
+    """Load everything but the head, and note the source in ``model.weights_source``.
+
+    Position embeddings of another image size are resampled as timm does; nothing else may differ.
+
+    Args:
+        model: one with random weights, of ``create_vit``; it keeps its own head.
+        weights: what ``read_local_weights`` gave.
+
+    Raises:
+        WeightsError: the weights are of another architecture; the model is then unchanged.
+
+    Example:
+        >>> from avl_pegp.backbones.local_weights import read_local_weights
+        >>> from avl_pegp.backbones.tiny_vit import WEIGHTS_FILE, create_tiny_vit
+        >>> model = create_tiny_vit(num_classes=2)
+        >>> load_body(model, read_local_weights(WEIGHTS_FILE))
+        >>> model.weights_source.file
+        'tiny_vit_32_latin.safetensors'
+    """
+    own = model.state_dict()
+    random: Any = model.weights_source
+    body = dict(weights.body)
+    if _can_be_resampled(body.get("pos_embed"), model):
+        body |= checkpoint_filter_fn({"pos_embed": body["pos_embed"]}, model)
+    differences = _differences(body, {k: v for k, v in own.items() if not HEAD.match(k)})
+    if differences:
+        raise WeightsError(
+            f"{weights.path} does not fit {random.tag}: {'; '.join(differences)}. Give the name and the "
+            "options of the architecture that it was saved from, with timm's names for its tensors"
+        )
+    model.load_state_dict({k: v for k, v in own.items() if HEAD.match(k)} | body)
+    model.weights_source = replace(
+        random, file=weights.path.name, sha256=weights.sha256, dropped=weights.head
+    )
+
+
+def _can_be_resampled(found: Tensor | None, model: VisionTransformer) -> bool:
+    """Whether these are embeddings of a square grid, of this width, of another size."""
+    own = model.pos_embed
+    if found is None or own is None or found.ndim != 3 or found.shape == own.shape:
+        return False
+    tokens = found.shape[1] - (0 if model.no_embed_class else model.num_prefix_tokens)
+    square = tokens > 0 and isqrt(tokens) ** 2 == tokens
+    return square and (len(found), found.shape[2]) == (len(own), own.shape[2])
+
+
+def _differences(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> list[str]:
+    """What is missing, unexpected or of another shape: a phrase for each kind."""
+    missing = [f"{k} {tuple(v.shape)}" for k, v in wanted.items() if k not in found]
+    unexpected = [f"{k} {tuple(v.shape)}" for k, v in found.items() if k not in wanted]
+    misshaped = [
+        f"{k} {tuple(found[k].shape)} for {tuple(v.shape)}"
+        for k, v in wanted.items()
+        if k in found and found[k].shape != v.shape
+    ]
+    kinds = {"missing": missing, "unexpected": unexpected, "of another shape": misshaped}
+    return [
+        f"{len(keys)} {kind} ({', '.join(keys[:NAMED])}{', …' if len(keys) > NAMED else ''})"
+        for kind, keys in kinds.items()
+        if keys
+    ]

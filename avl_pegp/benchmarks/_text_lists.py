@@ -1,0 +1,93 @@
+"""Text files that list images or classes, one a line."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from avl_pegp.benchmarks._image_reading import DataError, named
+
+
+@dataclass(frozen=True)
+class TextList:
+    """What a text file lists.
+
+    Attributes:
+        path: of the file.
+        lines: those that are not blank, each split into its words.
+        sha256: of the file, for the record.
+    """
+
+    path: Path
+    lines: tuple[tuple[str, ...], ...]
+    sha256: str
+
+
+def read_list(path: Path, form: str, words: int) -> TextList:
+    r"""Read a text file of lines with equally many words.
+
+    Args:
+        path: of the file; UTF-8.
+        form: an example of a line, for messages.
+        words: how many a line has. Further spaces belong to the last word, so that paths and names
+            may have some.
+
+    Raises:
+        DataError: the file is absent or no text, or a line has too few words.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "classes.txt"
+        >>> _ = path.write_text("1 house cat\n\n2 dog\n")
+        >>> read_list(path, "1 fox", words=2).lines
+        (('1', 'house cat'), ('2', 'dog'))
+    """
+    try:
+        content = path.read_bytes()
+        rows = content.decode().splitlines()
+    except FileNotFoundError:
+        raise DataError(
+            f"There is no file {path.absolute()}. Put a text file there with lines like {form!r}."
+        ) from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path} is no text file; it must have lines like {form!r}.") from None
+    numbered = [(number, row.strip()) for number, row in enumerate(rows, 1) if row.strip()]
+    lines = [tuple(row.split(maxsplit=words - 1)) for _, row in numbered]
+    odd = [
+        f"line {number}, {row!r}"
+        for (number, row), line in zip(numbered, lines, strict=True)
+        if len(line) < words
+    ]
+    if odd:
+        raise DataError(
+            f"{path} must have lines like {form!r}; {len(odd)} are not: {named(odd)}. "
+            "Correct them, or take the file from its source again."
+        )
+    return TextList(path, tuple(lines), hashlib.sha256(content).hexdigest())
+
+
+def read_pairs(path: Path, form: str) -> dict[str, str]:
+    """Read a text file of lines with two words: the second of each by the first.
+
+    Args:
+        path: of the file.
+        form: an example of a line, for messages.
+
+    Raises:
+        DataError: as in ``read_list``, or a first word comes twice.
+    """
+    listed = read_list(path, form, words=2)
+    refuse_repeated(listed, [first for first, _ in listed.lines])
+    return {line[0]: line[1] for line in listed.lines}
+
+
+def refuse_repeated(listed: TextList, entries: list[str]) -> None:
+    """Raise ``DataError`` where entries of a list, such as its paths, come more than once."""
+    repeated = sorted(entry for entry, count in Counter(entries).items() if count > 1)
+    if repeated:
+        raise DataError(
+            f"{listed.path} lists {len(repeated)} entries more than once: {named(repeated)}. "
+            "Remove what is too much, or take the file from its source again."
+        )

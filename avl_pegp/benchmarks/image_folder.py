@@ -1,0 +1,174 @@
+"""Images of one's own: a folder for each class."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from avalanche.benchmarks import NCScenario
+
+from avl_pegp.benchmarks._image_reading import named
+from avl_pegp.benchmarks.image_files import (
+    DataError,
+    ImageFiles,
+    check_images,
+    class_folders,
+    require_folder,
+)
+from avl_pegp.benchmarks.image_streams import ImageTransform, split_images
+
+__all__ = ["files_of_classes", "image_folder", "same_classes"]
+
+_PARTS_LAYOUT = """train/CLASS/*.jpg  training images, a folder for each class
+test/CLASS/*.jpg   test images of the same classes
+or CLASS/*.jpg     all images, and test_fraction to hold some out"""
+_WHOLE_LAYOUT = "CLASS/*.jpg  images, a folder for each class"
+_PART_LAYOUT = f"{_WHOLE_LAYOUT}\nGive test_fraction if the class folders are one level up instead."
+
+
+def image_folder(
+    data_root: Path | str,
+    n_experiences: int,
+    test_fraction: float | None = None,
+    split_seed: int = 0,
+    class_order: Sequence[int] | None = None,
+    order_seed: int | None = None,
+    task_labels: bool = False,
+    train_transform: ImageTransform | None = None,
+    eval_transform: ImageTransform | None = None,
+) -> NCScenario:
+    """Any images that lie in a folder for each class, some new classes in each experience.
+
+    Training and test images are told apart by folders, ``train/CLASS/*`` and ``test/CLASS/*``, or
+    lie together, ``CLASS/*``, and some of each class are held out. Which ones depends on
+    ``split_seed`` and on their paths alone: an image that is added moves few of the others.
+
+    Args:
+        data_root: the folder with ``train`` and ``test``, or with the class folders.
+        n_experiences: how many experiences of equally many classes.
+        test_fraction: the share of each class to hold out, above 0 and below 1, but at least one
+            image, and at least one is left to train on; None for images that are told apart by
+            folders.
+        split_seed: draws the images that are held out.
+        class_order: the labels in the order of learning; None is label order, the class names
+            sorted. The labels of the benchmark count up in this order.
+        order_seed: draws the class order; not together with ``class_order``.
+        task_labels: whether experience t has Avalanche's task label t. Class labels are the same
+            either way.
+        train_transform: of a PIL image, in training; None resizes to 224 pixels, see ``resized``.
+        eval_transform: the same in evaluation.
+
+    Returns:
+        A benchmark with ``train_stream``, ``test_stream``, ``class_names`` (by label),
+        ``class_order``, and ``data``, facts for the record.
+
+    Raises:
+        DataError: there are no such folders; a class is in only one of ``train`` and ``test``, or
+            has too few images; image files are damaged.
+        ValueError: an argument is out of range.
+
+    Example:
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> pets = Path(tempfile.mkdtemp())
+        >>> for name in ("dog", "cat"):
+        ...     (pets / name).mkdir()
+        ...     for i in range(4):
+        ...         Image.new("RGB", (8, 8)).save(pets / name / f"{i}.png")
+        >>> benchmark = image_folder(pets, n_experiences=2, test_fraction=0.25)
+        >>> benchmark.class_names, benchmark.data["train_images"], benchmark.data["test_images"]
+        (('cat', 'dog'), 6, 2)
+    """
+    root = Path(data_root)
+    if test_fraction is None:
+        train, test, names = _two_folders(root)
+    else:
+        train, test, names = _held_out(root, test_fraction, split_seed)
+    benchmark = split_images(
+        train,
+        test,
+        names,
+        n_experiences,
+        class_order=class_order,
+        order_seed=order_seed,
+        task_labels=task_labels,
+        train_transform=train_transform,
+        eval_transform=eval_transform,
+    )
+    benchmark.data.update(check_images(train, test))
+    return benchmark
+
+
+def files_of_classes(folder: Path, classes: dict[str, list[str]]) -> ImageFiles:
+    """Label the files of each class by the position of the class.
+
+    Args:
+        folder: that the paths start from.
+        classes: the paths of each class, as ``class_folders`` gives them.
+
+    Example:
+        >>> files_of_classes(Path("pets"), {"cat": ["cat/1.png"], "dog": ["dog/1.png"]}).targets
+        [0, 1]
+    """
+    labelled = [(path, label) for label, paths in enumerate(classes.values()) for path in paths]
+    return ImageFiles(folder, [path for path, _ in labelled], [label for _, label in labelled])
+
+
+def same_classes(train: Path, test: Path) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """The class folders in two folders, which must be the same ones.
+
+    Raises:
+        DataError: a class is in only one of the two.
+    """
+    found = class_folders(train), class_folders(test)
+    only = [
+        f"only in {folder}: {named(sorted(set(here) - set(there)))}"
+        for folder, here, there in ((train, *found), (test, *found[::-1]))
+        if set(here) - set(there)
+    ]
+    if only:
+        raise DataError(
+            f"{train} has {len(found[0])} classes and {test} has {len(found[1])}, but they must be "
+            f"the same ones; {'; '.join(only)}. Add images or remove the folders."
+        )
+    return found
+
+
+def _two_folders(root: Path) -> tuple[ImageFiles, ImageFiles, list[str]]:
+    root = require_folder(root, _PARTS_LAYOUT)
+    folders = [require_folder(root / part, _PART_LAYOUT) for part in ("train", "test")]
+    found = same_classes(*folders)
+    train, test = map(files_of_classes, folders, found)
+    return train, test, list(found[0])
+
+
+def _held_out(root: Path, fraction: float, seed: int) -> tuple[ImageFiles, ImageFiles, list[str]]:
+    if not 0 < fraction < 1:
+        raise ValueError(f"test_fraction={fraction} must be above 0 and below 1, such as 0.2.")
+    root = require_folder(root, _WHOLE_LAYOUT)
+    classes = class_folders(root)
+    if {"train", "test"} <= set(classes):
+        raise DataError(
+            f"{root} has folders train and test, so nothing is to be held out by "
+            f"test_fraction={fraction}; leave it out, or rename the classes of these names."
+        )
+    small = [name for name, paths in classes.items() if len(paths) < 2]
+    if small:
+        raise DataError(
+            f"{len(small)} of {len(classes)} classes in {root} have one image, none to hold out: "
+            f"{named(small)}. Add images or remove the folders."
+        )
+    test = {name: _drawn(paths, fraction, seed) for name, paths in classes.items()}
+    train = {name: sorted(set(paths) - set(test[name])) for name, paths in classes.items()}
+    return files_of_classes(root, train), files_of_classes(root, test), list(classes)
+
+
+def _drawn(paths: Sequence[str], fraction: float, seed: int) -> list[str]:
+    """The share of the paths whose hashes are lowest; one at least, and not all."""
+    count = min(max(round(fraction * len(paths)), 1), len(paths) - 1)
+    return sorted(sorted(paths, key=lambda path: _hash(path, seed))[:count])
+
+
+def _hash(path: str, seed: int) -> str:
+    return hashlib.sha256(f"{seed} {path}".encode()).hexdigest()

@@ -1,0 +1,133 @@
+"""Tiny ImageNet: two hundred classes of ImageNet at 64x64 pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from avalanche.benchmarks import NCScenario
+
+from avl_pegp.benchmarks._image_reading import named
+from avl_pegp.benchmarks._text_lists import read_list, read_pairs
+from avl_pegp.benchmarks.image_files import (
+    DataError,
+    ImageFiles,
+    check_images,
+    class_folders,
+    require_folder,
+)
+from avl_pegp.benchmarks.image_folder import files_of_classes
+from avl_pegp.benchmarks.image_streams import ImageTransform, split_images
+
+__all__ = ["split_tiny_imagenet"]
+
+_CLASSES = 200
+_LAYOUT = """\
+tiny-imagenet-200/wnids.txt                  the 200 classes, one a line
+tiny-imagenet-200/words.txt                  what they are called
+tiny-imagenet-200/train/nX/images/*.JPEG     training images, a folder for each class
+tiny-imagenet-200/val/val_annotations.txt    file and class of each test image
+tiny-imagenet-200/val/images/*.JPEG          test images
+(tiny-imagenet-200.zip unpacked)"""
+_ADVICE = "Unpack tiny-imagenet-200.zip again."
+
+
+def split_tiny_imagenet(
+    data_root: Path | str,
+    n_experiences: int = 10,
+    class_order: Sequence[int] | None = None,
+    order_seed: int | None = None,
+    task_labels: bool = False,
+    train_transform: ImageTransform | None = None,
+    eval_transform: ImageTransform | None = None,
+) -> NCScenario:
+    """Tiny ImageNet: 500 training and 50 test images of each of 200 classes, 20 new ones a time.
+
+    The data set's validation images are the test images; its own test images have no labels.
+
+    Args:
+        data_root: the folder that holds ``tiny-imagenet-200`` as it comes out of the archive.
+        n_experiences: how many experiences of equally many classes; a divisor of 200.
+        class_order: labels in the order of learning, a label being a position in ``wnids.txt``;
+            None keeps label order. The labels of the benchmark count up in this order.
+        order_seed: draws the class order; not together with ``class_order``.
+        task_labels: whether experience t has Avalanche's task label t (task-incremental learning).
+        train_transform: of a PIL image, in training; None resizes to 224 pixels, see ``resized``.
+        eval_transform: the same in evaluation.
+
+    Returns:
+        A benchmark with ``train_stream``, ``test_stream``, ``class_names`` (by label; the first of
+        the names in ``words.txt``), ``class_order`` and ``data`` (numbers of images).
+
+    Raises:
+        DataError: files are absent, damaged, or contradict one another.
+        ValueError: an argument is out of range.
+
+    Source: Le and Yang, Tiny ImageNet Visual Recognition Challenge, Stanford CS 231N, 2015.
+
+    Example:
+        >>> split_tiny_imagenet("/no/such/folder")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        avl_pegp.benchmarks._image_reading.DataError: There is no data in ...
+    """
+    folder = require_folder(Path(data_root) / "tiny-imagenet-200", _LAYOUT)
+    wnids = _wnids(folder / "wnids.txt")
+    train = _training_images(folder / "train", wnids)
+    test = _test_images(folder / "val", wnids)
+    benchmark = split_images(
+        train,
+        test,
+        _names(folder / "words.txt", wnids),
+        n_experiences,
+        class_order=class_order,
+        order_seed=order_seed,
+        task_labels=task_labels,
+        train_transform=train_transform,
+        eval_transform=eval_transform,
+    )
+    benchmark.data.update(check_images(train, test))
+    return benchmark
+
+
+def _wnids(file: Path) -> list[str]:
+    """The classes by label, as WordNet numbers them."""
+    wnids = [line[0] for line in read_list(file, "n02124075", words=1).lines]
+    if not len(wnids) == len(set(wnids)) == _CLASSES:
+        raise DataError(
+            f"{file} lists {len(set(wnids))} classes in {len(wnids)} lines instead of {_CLASSES} in "
+            f"{_CLASSES}. {_ADVICE}"
+        )
+    return wnids
+
+
+def _names(file: Path, wnids: Sequence[str]) -> list[str]:
+    """What the classes are called: ``goldfish, Carassius auratus`` is goldfish."""
+    words = read_pairs(file, "n01443537 goldfish, Carassius auratus")
+    _refuse(f"{file} does not name", [wnid for wnid in wnids if wnid not in words])
+    return [words[wnid].split(",")[0] for wnid in wnids]
+
+
+def _training_images(folder: Path, wnids: Sequence[str]) -> ImageFiles:
+    found = class_folders(require_folder(folder, _LAYOUT))
+    _refuse(f"{folder} and wnids.txt do not both have", sorted(set(wnids) ^ set(found)))
+    return files_of_classes(folder, {wnid: found[wnid] for wnid in wnids})
+
+
+def _test_images(folder: Path, wnids: Sequence[str]) -> ImageFiles:
+    """The images in ``val/images``; a list says the class of each, and then a box, left out here."""
+    file = folder / "val_annotations.txt"
+    lines = read_pairs(file, "val_0.JPEG n03444034 0 32 44 62")
+    wnid_of = {f"images/{name}": line.split()[0] for name, line in lines.items()}
+    _refuse(
+        f"wnids.txt does not have all classes of {file}:", sorted({*wnid_of.values()} - {*wnids})
+    )
+    require_folder(folder / "images", _LAYOUT)
+    found = class_folders(folder)["images"]
+    _refuse(f"{file} does not say the class of", sorted(set(found) - set(wnid_of)))
+    return ImageFiles(folder, list(wnid_of), [wnids.index(wnid) for wnid in wnid_of.values()])
+
+
+def _refuse(what: str, odd: Sequence[str]) -> None:
+    """Refuse a part of the data that does not fit the rest."""
+    if odd:
+        raise DataError(f"{what} {named(odd)} ({len(odd)} in all). {_ADVICE}")

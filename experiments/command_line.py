@@ -118,8 +118,8 @@ def jobs_of(
     try:
         check(args)
         base = base_of(args, setting=setting, **fixed)
-        if args.data_root:
-            base.stream()  # missing data and broken images are found before time is spent
+        if args.data_root or args.options or args.class_order:
+            base.stream()  # what is missing, broken or wrong is found before time is spent
         prepare_folder(args.out)
     except (ValueError, TypeError, RuntimeError, OSError) as error:
         parser.error(str(error))

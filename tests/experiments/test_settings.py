@@ -148,6 +148,7 @@ REFUSED = [
     (("--options", "n_experiences"), "--options n_experiences: must be NAME=VALUE"),
     (("--backbone", "vit_tiny_patch16_224"), "takes images of 224 pixels, and "),
     (("--data-root", "."), "--data-root .: "),
+    (("--options", "n_colours=3"), "unexpected keyword argument 'n_colours'"),
     (("--lr", "0"), "--lr 0.0: must be above 0"),
     (("--lr", "-1"), "--lr -1.0: must be above 0"),
     (("--lr", "nan"), "--lr nan: must be above 0"),

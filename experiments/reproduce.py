@@ -132,12 +132,13 @@ def plan(jobs: Sequence[Job], recipes: dict[str, Recipe], args: argparse.Namespa
 def page(table: str, recipes: dict[str, Recipe], runs: Runs, folder: Path) -> str:
     """The table as Markdown."""
     lines = [[f"{title}" for title in TITLES]]
-    commands, versions = [], set()
+    commands, versions, weights = [], set(), set()
     for row, recipe in recipes.items():
         for method in dict.fromkeys(job.method for job in runs[row]):
             paths = [folder / f"{label(job)}.json" for job in runs[row] if job.method == method]
             records = [read_records(path)[0] for path in paths if path.exists()]
             versions |= {str(record.versions) for record in records}
+            weights |= {source_of(record) for record in records}
             published = recipe.published.get(method)
             lines += [[row, method, *cells(published, records)]]
         commands.append(f"python experiments/reproduce.py {table} {row} --data-root DATA --out OUT")
@@ -150,9 +151,17 @@ def page(table: str, recipes: dict[str, Recipe], runs: Runs, folder: Path) -> st
             "\n```bash",
             *commands,
             "```\n",
+            "Weights: " + ("; ".join(sorted(weights)) or "nothing was run yet") + "\n",
             "Versions: " + ("; ".join(sorted(versions)) or "nothing was run yet") + "\n",
         )
     )
+
+
+def source_of(record: Record) -> str:
+    """The backbone's weights: tag, file and digest, or that they are random."""
+    source = record.config["weights"]
+    file = f"{source['file']}, sha256 {source['sha256']}" if source["file"] else "random numbers"
+    return f"{source['tag']} ({file})"
 
 
 def cells(published: tuple[float, float] | None, records: Sequence[Record]) -> list[str]:

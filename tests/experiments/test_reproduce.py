@@ -36,7 +36,8 @@ def made_up(monkeypatch, record):
         folder.mkdir(parents=True, exist_ok=True)
         for job in jobs:
             asked.append(job)
-            made = record(job.pet, job.method, job.seed, 0.8 + job.seed / 100, 0.1, config={})
+            config = {"weights": {"tag": "vit.a", "file": "vit.npz", "sha256": "0f"}}
+            made = record(job.pet, job.method, job.seed, 0.8 + job.seed / 100, 0.1, config=config)
             resumable.write_records([made], folder / f"{resumable.label(job)}.json")
 
     monkeypatch.setattr(reproduce, "complete", complete)
@@ -62,6 +63,7 @@ def test_the_table_has_what_was_run_and_says_of_the_rest_that_it_was_not(run, ma
     assert cells["adapter-5", "pegp"][:2] == ["85.16 / 6.09", "not run"]
     rerun = "python experiments/reproduce.py cifar100 lora-10 --data-root DATA --out OUT"
     assert rerun in lines
+    assert "Weights: vit.a (vit.npz, sha256 0f)" in lines
 
 
 def test_frozen_is_run_once_for_all_rows_and_devices_are_dealt_out(run, made_up, tmp_path):

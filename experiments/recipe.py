@@ -21,7 +21,7 @@ from avl_pegp.projection import Protection
 try:
     import tomllib
 except ModuleNotFoundError:  # Python 3.10
-    import tomli as tomllib  # type: ignore[no-redef]
+    import tomli as tomllib
 
 FOLDER = Path(__file__).parent / "reproduction"
 PETS: dict[str, Callable[..., Any]] = {
@@ -234,7 +234,7 @@ def make_pet(given: Mapping[str, Any]) -> Any:
     kind = options.pop("kind", None)
     if kind not in PETS:
         raise ValueError(f"kind={kind!r}: must be one of {', '.join(PETS)}")
-    known = [f.name for f in fields(PETS[kind])]  # type: ignore[arg-type]
+    known = [f.name for f in fields(PETS[kind])]
     if unknown := [name for name in options if name not in known]:
         raise ValueError(f"{kind} has no {', '.join(unknown)}; it has {', '.join(known)}")
     if "blocks" in options:

@@ -79,6 +79,19 @@ def test_flags_override_a_pets_own_settings_and_are_written_down():
     assert own.settings["pegp"].keys() == given.settings["pegp"].keys()
 
 
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_fresh_optimizer_remembers_nothing_of_the_experience_before(fresh):
+    (job,) = Job("", "", training=Training(fresh_optimizer=fresh)).variants(
+        [("lora", "plain")], [0]
+    )
+    learns = job.learner(classes=3)
+    learns.model(torch.zeros(2, 3, 32, 32)).sum().backward()
+    learns.optimizer.step()
+    assert learns.optimizer.state
+    learns.begin(1)
+    assert bool(learns.optimizer.state) != fresh
+
+
 @pytest.fixture
 def moved(monkeypatch):
     """Whether any tensor below the classifier moved, in each call of ``strategy.train`` so far."""

@@ -5,7 +5,7 @@ import torch
 from streams import naive, stream
 from torch.nn import functional as F
 
-from avl_pegp.plugins import PEGPPlugin, masked_cross_entropy
+from avl_pegp.plugins import MaskedCrossEntropy, PEGPPlugin, masked_cross_entropy
 
 
 def test_it_is_cross_entropy_among_the_classes_given():
@@ -49,3 +49,21 @@ def test_evaluation_is_over_all_classes():
     parts.strategy.train(benchmark.train_stream[0], eval_streams=[])
     parts.strategy.eval(benchmark.test_stream)
     assert torch.isfinite(parts.strategy.loss).all()
+
+
+def test_the_temperature_divides_logits_in_training_alone():
+    logits, targets = torch.randn(3, 6, dtype=torch.float64), torch.tensor([0, 1, 0])
+    criterion = MaskedCrossEntropy(temperature=4.0)
+    parts = naive(criterion=criterion)
+    parts.strategy.train(stream().train_stream[0], eval_streams=[])  # of classes 0 and 1
+    losses = [criterion(logits, targets)]
+    criterion.before_eval(parts.strategy)
+    losses.append(criterion(logits, targets))
+    torch.testing.assert_close(losses[0], F.cross_entropy(logits[:, :2] / 4.0, targets))
+    torch.testing.assert_close(losses[1], F.cross_entropy(logits, targets))
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan")])
+def test_a_temperature_not_above_zero_is_refused(temperature):
+    with pytest.raises(ValueError, match="must be above 0"):
+        MaskedCrossEntropy(temperature=temperature)

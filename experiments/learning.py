@@ -109,7 +109,7 @@ class Learner:
         strategy = self._naive(schedule, EvaluationPlugin(loggers=[BaseLogger()]))
         strategy.train_epochs = self.training.epochs
         everything = benchmark_from_datasets(train=[union]).train_stream[0]
-        strategy.train(everything, eval_streams=[], num_workers=self.machine.loaders)
+        strategy.train(everything, eval_streams=[], **self.machine.reading())
         self._train_classifier_only()
 
     def refit(self, strategy: Any, experiences: Iterable[Any]) -> None:
@@ -161,18 +161,18 @@ def learn_experiences(
     progress = ProgressPlugin(title, len(benchmark.train_stream))
     schedule = learner.training.schedule_of(learner.optimizer)
     strategy = learner.strategy(accuracy, logs, progress, *schedule)
-    loaders = {"num_workers": learner.machine.loaders}
+    reading = learner.machine.reading()
     if ahead:
-        strategy.eval(benchmark.test_stream, **loaders)
+        strategy.eval(benchmark.test_stream, **reading)
     for i, experience in enumerate(benchmark.train_stream):
         learner.begin(i)
         strategy.train_epochs = learner.epochs_in(i)
         torch.manual_seed(torch.initial_seed() + 1)  # the same batches, whatever a method has drawn
         started = time.perf_counter()
-        strategy.train(experience, eval_streams=[], **loaders)
+        strategy.train(experience, eval_streams=[], **reading)
         learner.refit(strategy, benchmark.train_stream[: i + 1])
         seconds += time.perf_counter() - started
         seen = benchmark.test_stream if ahead else benchmark.test_stream[: i + 1]
-        strategy.eval(seen, **loaders)
+        strategy.eval(seen, **reading)
     progress.close()
     return accuracy, seconds

@@ -52,7 +52,7 @@ def run(job: Job, logs: Path) -> Record:
             strategy.train(piece, eval_streams=[])
         learner.refit(strategy, tasks[: i + 1])
         seconds += time.perf_counter() - started
-        strategy.eval(tests[: i + 1])
+        strategy.eval(tests[: i + 1], **job.machine.reading())
     if learner.pegp is not None:
         learner.pegp.consolidate()  # the record's ranks and drift are of the whole stream
     progress.close()

@@ -89,3 +89,10 @@ class Machine:
     data_root: str | None = None
     device: str = "cuda" if torch.cuda.is_available() else "cpu"
     loaders: int = 0
+
+    def reading(self) -> dict[str, Any]:
+        """What Avalanche's ``train`` and ``eval`` are told about reading images.
+
+        The processes outlive an epoch, where there are any: starting them takes seconds.
+        """
+        return {"num_workers": self.loaders, "persistent_workers": self.loaders > 0}

@@ -56,6 +56,16 @@ def test_a_setting_learns_from_image_files_and_writes_down_what_it_used(
     assert config["class_order"] == sorted(config["class_order"])  # label order
 
 
+@pytest.mark.parametrize("program", [class_incremental, online], ids=lambda p: p.__name__)
+def test_images_read_by_other_processes_are_the_same_images(recipe, miniature, tmp_path, program):
+    flags = ("--benchmark", "image_folder", "--data-root", str(miniature("image_folder")))
+    flags += ("--options", "n_experiences=2", "--methods", "frozen")
+    here = recipe(program, tmp_path / "here", *flags)
+    there = recipe(program, tmp_path / "there", *flags, "--loaders", "2")
+    assert there["config"]["machine"]["loaders"] == 2
+    assert there["accuracy_matrix"] == here["accuracy_matrix"]
+
+
 def test_the_class_order_is_drawn_by_a_seed_or_given_for_all_runs(recipe, miniature, tmp_path):
     flags = ("--benchmark", "image_folder", "--data-root", str(miniature("image_folder")))
     flags += ("--options", "n_experiences=2")

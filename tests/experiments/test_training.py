@@ -62,3 +62,8 @@ def test_impossible_values_are_refused(fields, message):
 
 def test_a_machine_has_a_device_and_no_data_unless_told():
     assert Machine() == Machine(None, "cuda" if torch.cuda.is_available() else "cpu", 0)
+
+
+def test_processes_that_read_images_outlive_an_epoch():
+    assert Machine(loaders=3).reading() == {"num_workers": 3, "persistent_workers": True}
+    assert Machine().reading() == {"num_workers": 0, "persistent_workers": False}

@@ -10,8 +10,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from avl_pegp.backbones import create_clip as create_clip
     from avl_pegp.backbones import create_vit as create_vit
     from avl_pegp.pet import Adapter as Adapter
+    from avl_pegp.pet import Context as Context
+    from avl_pegp.pet import LinearAdapter as LinearAdapter
     from avl_pegp.pet import LoRA as LoRA
     from avl_pegp.pet import Prefix as Prefix
     from avl_pegp.pet import Prompt as Prompt
@@ -24,12 +27,15 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Adapter": "pet",
+    "Context": "pet",
+    "LinearAdapter": "pet",
     "LoRA": "pet",
     "PEGP": "projection",
     "PEGPPlugin": "plugins",
     "Prefix": "pet",
     "Prompt": "pet",
     "attach": "pet",
+    "create_clip": "backbones",
     "create_vit": "backbones",
     "load_pet": "pet",
     "pet_parameters": "pet",

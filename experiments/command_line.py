@@ -5,17 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from job import Job
-from methods import CONTROLS, METHODS, PETS
+from methods import VIT, Menu, Method
 from rich.console import Console
 from training import Machine, Training
 
-from avl_pegp import create_vit
 from avl_pegp.backbones import TRANSFORMS
 from avl_pegp.benchmarks import BENCHMARKS, DATASETS
 from avl_pegp.evaluation import (
@@ -28,7 +26,6 @@ from avl_pegp.evaluation import (
 )
 from avl_pegp.projection.energy import require_energy
 
-HEADS = ("lda", "ncm", "linear")
 MADE_HERE = ("split_glyphs", "split_digits", "shifted_glyphs")
 BY_CLASS = (  # of downloaded data
     "split_cifar100",
@@ -68,21 +65,22 @@ def draw(records: list[Record], pet: str, out: Path) -> None:
         figure.savefig(out / f"accuracy_{pet}.png", dpi=150)
 
 
-def flags(doc: str, benchmarks: Sequence[str], head: str = "lda") -> argparse.ArgumentParser:
+def flags(
+    doc: str, benchmarks: Sequence[str], head: str | None = None, menu: Menu = VIT
+) -> argparse.ArgumentParser:
     """The flags of every setting; each has a default but ``--out``."""
+    pet, *_ = menu.pets
     parser = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--benchmark", choices=benchmarks, default=benchmarks[0])
-    parser.add_argument("--pet", choices=PETS, nargs="+", default=["lora"])
-    parser.add_argument("--methods", choices=METHODS, nargs="+", default=["pegp"])
+    parser.add_argument("--pet", choices=menu.pets, nargs="+", default=[pet])
+    parser.add_argument("--methods", choices=menu.methods, nargs="+", default=["pegp"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--head", choices=HEADS, default=head)
+    parser.add_argument("--head", choices=menu.heads, default=head or menu.heads[0])
     parser.add_argument("--out", type=Path, required=True, help="a new or empty folder")
-    parser.add_argument("--no-controls", action="store_true", help=f"leave out {CONTROLS}")
-    parser.add_argument(
-        "--backbone", default="tiny_vit_32.latin", help="or a timm ViT with its tag"
-    )
+    parser.add_argument("--no-controls", action="store_true", help=f"leave out {menu.controls}")
+    parser.add_argument("--backbone", default=menu.backbone, help="or a larger one by its name")
     parser.add_argument("--energy", type=float, help="share to protect, in (0, 1]; by PET")
     parser.add_argument("--lr", type=float, help="of the PET; each PET has its own default")
     parser.add_argument("--epochs", type=int, default=5, help="passes over an experience")
@@ -98,7 +96,7 @@ def _add_real_data(parser: argparse.ArgumentParser) -> None:
         "--options", nargs="+", default=[], metavar="NAME=VALUE", help="of the benchmark"
     )
     group.add_argument(
-        "--transforms", choices=TRANSFORMS, default="timm", help="of images in files"
+        "--transforms", choices=TRANSFORMS, help="of images in files; by default the model's"
     )
     order = group.add_mutually_exclusive_group()
     order.add_argument("--class-order-seed", type=int, help="draws one order for all seeds")
@@ -109,21 +107,29 @@ def _add_real_data(parser: argparse.ArgumentParser) -> None:
 
 
 def jobs_of(
-    parser: argparse.ArgumentParser, args: argparse.Namespace, setting: str, **fixed: Any
+    parser: argparse.ArgumentParser,
+    args: argparse.Namespace,
+    setting: str,
+    menu: Menu = VIT,
+    **fixed: Any,
 ) -> list[Job]:
     """The runs that checked flags ask for; wrong ones end the program before time is spent."""
-    methods = dict.fromkeys(args.methods if args.no_controls else (*CONTROLS, *args.methods))
-    rows = [("none", m) for m in methods if not METHODS[m].has_pet]
-    rows += [(pet, m) for pet in dict.fromkeys(args.pet) for m in methods if METHODS[m].has_pet]
+    names = dict.fromkeys(args.methods if args.no_controls else (*menu.controls, *args.methods))
+    methods = {name: menu.methods[name] for name in names}
+    rows = [("none", m) for m in methods if not methods[m].has_pet]
+    rows += [(pet, m) for pet in dict.fromkeys(args.pet) for m in methods if methods[m].has_pet]
     try:
-        check(args)
+        check(args, methods)
         base = base_of(args, setting=setting, **fixed)
-        if args.data_root or args.options or args.class_order:
-            base.stream()  # what is missing, broken or wrong is found before time is spent
+        check_size(base)
+        given = (args.data_root, args.options, args.class_order, args.weights, base.template)
+        if any(given) or args.backbone != menu.backbone:
+            # What is missing, broken or wrong is found before time is spent.
+            base.model(base.stream().class_names)
         prepare_folder(args.out)
     except (ValueError, TypeError, RuntimeError, OSError) as error:
         parser.error(str(error))
-    return base.variants(rows, args.seeds, lr=args.lr)
+    return base.variants(rows, args.seeds, menu.methods, args.lr, menu.pets)
 
 
 def base_of(args: argparse.Namespace, **fixed: Any) -> Job:
@@ -150,7 +156,7 @@ def option(text: str) -> tuple[str, Any]:
         return name, value
 
 
-def check(args: argparse.Namespace) -> None:
+def check(args: argparse.Namespace, methods: Mapping[str, Method]) -> None:
     """Refuse flags that do not fit, each with what to do."""
     twice = sorted({seed for seed in args.seeds if args.seeds.count(seed) > 1})
     if twice:
@@ -159,7 +165,7 @@ def check(args: argparse.Namespace) -> None:
         raise ValueError(f"--lr {args.lr}: must be above 0 and finite")
     if args.energy is not None:
         require_energy(args.energy)
-    refits = [m for m in args.methods if METHODS[m].refit]
+    refits = [name for name, method in methods.items() if method.refit]
     if refits and args.head == "linear":
         raise ValueError(
             f"--methods {' '.join(refits)} with --head linear: there are no class statistics to fit "
@@ -170,11 +176,13 @@ def check(args: argparse.Namespace) -> None:
             f"--benchmark {args.benchmark} with --data-root {args.data_root}: {', '.join(DATASETS)} "
             "need one, and other benchmarks have none"
         )
-    with torch.device("meta"):
-        model = create_vit(args.backbone, num_classes=1)
-    height, _ = model.patch_embed.img_size
-    if args.benchmark in BENCHMARKS and height != 32:
+
+
+def check_size(job: Job) -> None:
+    """Refuse a backbone whose images are of another size than those made here."""
+    height, _ = job.image_size()
+    if job.benchmark in BENCHMARKS and height != 32:
         raise ValueError(
-            f"--backbone {args.backbone} takes images of {height} pixels, and {args.benchmark} has 32: "
-            "use tiny_vit_32.latin, or a benchmark of images in files"
+            f"--backbone {job.backbone} takes images of {height} pixels, and {job.benchmark} has 32: "
+            "use the tiny one, or a benchmark of images in files"
         )

@@ -25,7 +25,7 @@ def run(job: Job, logs: Path) -> Record:
     """Train and evaluate one method with one PET over the whole stream."""
     RNGManager.set_random_seeds(job.seed)
     benchmark = job.stream()
-    learner = job.learner(classes=len(benchmark.class_names))
+    learner = job.learner(benchmark.class_names)
     accuracy, seconds = learn_experiences(
         learner, benchmark, title=job.title, logs=logs, ahead=True
     )

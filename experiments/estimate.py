@@ -10,76 +10,96 @@ import torch
 from job import Job
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
+from torch.backends import mha
 from torch.utils.flop_counter import FlopCounterMode
 
-IMAGES = 2  # in the step that is measured
+AHEAD = ("domain_incremental", "clip_incremental")  # these evaluate on all of the test stream
 
 
 @dataclass(frozen=True)
 class Step:
-    """One image's share of a training step, and of a forward pass.
+    """What a training step takes for each image and for the batch, and a forward pass for an image.
 
     Attributes:
-        training, forward: floating-point operations.
-        seconds: of the training step on this machine.
-        activations: bytes that are kept for the backward pass.
-        fixed: bytes of the model, gradients and the optimizer's state.
+        training, forward: floating-point operations for an image.
+        batch: those of a step whatever its batch, as of class prompts that are trained.
+        rate: operations in a second, in the step that was measured.
+        activations: bytes that are kept for the backward pass, for an image.
+        fixed: bytes of the model, gradients and the optimizer's state, and kept for any batch.
         trained: parameters.
     """
 
     training: float
     forward: float
-    seconds: float
+    batch: float
+    rate: float
     activations: float
-    fixed: int
+    fixed: float
     trained: int
-
-    @property
-    def rate(self) -> float:
-        """Operations in a second, here."""
-        return self.training / self.seconds
 
 
 def measure(job: Job, classes: int) -> Step:
-    """Train on a few random images, with random weights in the real architecture."""
-    learner = job.learner(classes)
+    """Train on one and on two random images, with random weights in the real architecture."""
+    learner = job.learner([f"class {i}" for i in range(classes)])
     model, device = learner.model, job.machine.device
-    height, width = model.patch_embed.img_size
-    images = torch.rand(IMAGES, 3, height, width, device=device)
+    images = torch.rand(2, 3, *job.image_size(), device=device)
+    trained = [p for p in model.parameters() if p.requires_grad]
 
-    def forward() -> None:
+    def forward(count: int) -> None:
         with torch.no_grad():
-            model(images)
+            model(images[:count])
 
-    def step() -> None:
-        model(images).logsumexp(1).sum().backward()
+    def step(count: int) -> None:
+        if trained:
+            model(images[:count]).logsumexp(1).sum().backward()
+        else:
+            forward(count)
 
-    step()  # the first one also sets things up
+    step(1)  # the first ones also set things up
+    forward(1)
+    one, one_kept = observed(lambda: step(1), model)
     started = time.perf_counter()
-    step()
+    two, two_kept = observed(lambda: step(2), model)
     if device.startswith("cuda"):
         torch.cuda.synchronize(device)
     seconds = time.perf_counter() - started
-    trained = [p for p in model.parameters() if p.requires_grad]
     return Step(
-        training=operations(step) / IMAGES,
-        forward=operations(forward) / IMAGES,
-        seconds=seconds / IMAGES,
-        activations=saved_bytes(model, step) / IMAGES,
-        fixed=size_of(model.parameters()) + 3 * size_of(trained),  # gradient, and Adam's two
+        training=two - one,
+        forward=operations(lambda: forward(1)),
+        batch=2 * one - two,
+        rate=two / seconds,
+        activations=two_kept - one_kept,
+        # the gradient of what is trained, and Adam's two
+        fixed=size_of(model.parameters()) + 3 * size_of(trained) + 2 * one_kept - two_kept,
         trained=learner.trained_parameters,
     )
 
 
+def observed(work: Callable[[], None], model: nn.Module) -> tuple[int, int]:
+    """Operations of what this does, and bytes that autograd keeps of it."""
+    kept = 0
+
+    def keeping() -> None:
+        nonlocal kept
+        kept = saved_bytes(model, work)
+
+    return operations(keeping), kept
+
+
 def operations(work: Callable[[], None]) -> int:
     """Floating-point operations of what this does."""
-    with FlopCounterMode(display=False) as counter:
-        work()
+    before = mha.get_fastpath_enabled()
+    mha.set_fastpath_enabled(False)  # the counter is blind to torch's fused attention
+    try:
+        with FlopCounterMode(display=False) as counter:
+            work()
+    finally:
+        mha.set_fastpath_enabled(before)
     return counter.get_total_flops()
 
 
-def saved_bytes(model: nn.Module, step: Callable[[], None]) -> int:
-    """Bytes that autograd keeps of a step, each tensor once and without the model's own."""
+def saved_bytes(model: nn.Module, work: Callable[[], None]) -> int:
+    """Bytes that autograd keeps of this, each tensor once and without the model's own."""
     own = {p.untyped_storage().data_ptr() for p in model.parameters()}
     kept: dict[int, int] = {}
     alive = []  # or memory would be given out twice
@@ -92,7 +112,7 @@ def saved_bytes(model: nn.Module, step: Callable[[], None]) -> int:
         return tensor
 
     with saved_tensors_hooks(keep, lambda tensor: tensor):
-        step()
+        work()
     return sum(kept.values())
 
 
@@ -112,6 +132,8 @@ class Cost:
 def cost_of(job: Job, step: Step, train: int, test: int, experiences: int) -> Cost:
     """What a run costs: training, PEGP's gathering, and evaluation after each experience.
 
+    Not what a rival adds, as LwF's teacher does.
+
     Args:
         job: the run.
         step: as measured with its PET.
@@ -120,11 +142,14 @@ def cost_of(job: Job, step: Step, train: int, test: int, experiences: int) -> Co
     """
     tuned = {"always": 1.0, "first": 1 / experiences, "never": 0.0, "jointly": 1.0}[job.does.tunes]
     seen = train * job.training.epochs
+    idle = (
+        0.0 if job.head == "text" else seen * (1 - tuned)
+    )  # where the classifier alone is trained
     gathered = train if job.does.pegp is not None and job.setting != "online" else 0
-    evaluated = test * (experiences + 1) / (1 if job.setting == "domain_incremental" else 2)
-    forward = seen * (1 - tuned) + gathered + evaluated
+    evaluated = test * (experiences + 1) / (1 if job.setting in AHEAD else 2)
     kept = step.activations if tuned else 0.0
+    training = seen * tuned * (step.training + step.batch / job.training.batch_size)
     return Cost(
-        seen * tuned * step.training + forward * step.forward,
+        training + (idle + gathered + evaluated) * step.forward,
         step.fixed + job.training.batch_size * kept,
     )

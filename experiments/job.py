@@ -14,9 +14,10 @@ import torch
 from avalanche.benchmarks import CLScenario
 from learning import Learner
 from methods import METHODS, PETS, Method, Tuning
+from torch import nn
 from training import Machine, Training
 
-from avl_pegp import create_vit
+from avl_pegp import create_clip, create_vit
 from avl_pegp.backbones import transforms_of
 from avl_pegp.benchmarks import BENCHMARKS, create_benchmark
 from avl_pegp.evaluation import AccuracyMatrices, Record
@@ -32,10 +33,12 @@ class Job:
         setting: the module whose ``run`` does it.
         method: the name of what it ``does``.
         tuning: the PET that ``pet`` names, ``None`` where there is none.
-        head: ``"lda"``, ``"ncm"`` or ``"linear"``.
-        weights: a file for the backbone, ``"random"``, or ``None`` for those that its name stands for.
-        backbone_options: as ``create_vit`` takes them.
-        transforms: a name that ``transforms_of`` knows, for images from files.
+        head: ``"lda"``, ``"ncm"`` or ``"linear"``; of a CLIP ``"text"``.
+        weights: a file for the backbone, ``"random"``, or ``None`` for those that its name stands for;
+            of a CLIP also a tag.
+        backbone_options: as ``create_vit`` or ``create_clip`` takes them.
+        template: of class prompts where the backbone is a CLIP; ``None`` for a vision transformer.
+        transforms: a name that ``transforms_of`` knows, for images from files; ``None``: the model's.
         class_order: a list, or the seed that draws one; ``None`` is label order in downloaded data,
             and the run's own draw in streams made here.
         energy: overrides PEGP's own.
@@ -57,7 +60,8 @@ class Job:
     backbone: str = "tiny_vit_32.latin"
     weights: str | None = None
     backbone_options: dict[str, Any] = field(default_factory=dict)
-    transforms: str = "timm"
+    template: str | None = None
+    transforms: str | None = None
     class_order: int | tuple[int, ...] | None = None
     energy: float | None = None
     boundaries: bool = True
@@ -70,9 +74,10 @@ class Job:
         seeds: Sequence[int],
         methods: Mapping[str, Method] = METHODS,
         lr: float | None = None,
+        pets: Mapping[str, Tuning] = PETS,
     ) -> list[Job]:
         """This run with each PET and method, on each seed; PETs at this rate or at their own."""
-        tunings = {name: t if lr is None else t._replace(lr=lr) for name, t in PETS.items()}
+        tunings = {name: t if lr is None else t._replace(lr=lr) for name, t in pets.items()}
         return [
             replace(
                 self, pet=pet, tuning=tunings.get(pet), method=name, does=methods[name], seed=seed
@@ -114,17 +119,40 @@ class Job:
         else:
             options["order_seed"] = self.class_order
         if self.benchmark not in BENCHMARKS:
-            with torch.device("meta"):  # its pixels are asked for, not its weights
-                model = create_vit(self.backbone, num_classes=1, **self.backbone_options)
-            train, test = transforms_of(model, self.transforms)
+            train, test = transforms_of(self.blank(), self.transforms)
             options |= {"train_transform": train, "eval_transform": test}
             options["data_root"] = self.machine.data_root
         return create_benchmark(self.benchmark, **options)
 
-    def learner(self, classes: int) -> Learner:
-        """The model and what trains it."""
+    def blank(self) -> nn.Module:
+        """The backbone without numbers in it: its pixels are asked for, not its weights."""
+        with torch.device("meta"):
+            return replace(self, weights=RANDOM).model(["a class"])
+
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the images that the backbone takes."""
+        model: Any = self.blank()
+        size: tuple[int, int] = (
+            model.patch_embed.img_size if self.template is None else model.clip.visual.image_size
+        )
+        return size
+
+    def model(self, class_names: Sequence[str]) -> nn.Module:
+        """The backbone, for these classes."""
         pretrained = False if self.weights == RANDOM else self.weights or True
-        model = create_vit(self.backbone, classes, pretrained, **self.backbone_options)
+        if self.template is None:
+            return create_vit(self.backbone, len(class_names), pretrained, **self.backbone_options)
+        return create_clip(
+            self.backbone,
+            class_names,
+            pretrained,
+            template=self.template,
+            **self.backbone_options,
+        )
+
+    def learner(self, class_names: Sequence[str]) -> Learner:
+        """The model and what trains it."""
+        model = self.model(class_names)
         return Learner(
             model,
             self.does,
@@ -147,7 +175,7 @@ class Job:
         """What came out of it."""
         of_benchmark = {
             name: getattr(benchmark, name, None)
-            for name in ("class_order", "styles", "domains", "data")
+            for name in ("class_order", "styles", "domains", "datasets", "data")
         }
         fields = {
             "accuracy_matrix": accuracy.class_incremental,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from avalanche.logging import BaseLogger, TensorboardLogger
 from avalanche.training.plugins import EvaluationPlugin
 from avalanche.training.supervised import Naive
 from methods import Method, Tuning
-from timm.models.vision_transformer import VisionTransformer
+from torch import nn
 from training import Machine, Training
 
 from avl_pegp import PEGPPlugin, attach, pet_parameters
@@ -27,19 +27,19 @@ class Learner:
     """A model with its optimizer and plugins, made for one method; what a recipe trains.
 
     Args:
-        model: a vision transformer; it is changed.
+        model: a vision transformer or a CLIP; it is changed.
         method: how it is trained.
         tuning: the PET and how to protect it, where the method has a PET.
         training: how the optimizer goes through an experience.
         machine: the device, and how images are read.
-        head: ``"linear"``, ``"lda"`` or ``"ncm"``.
+        head: ``"linear"``, ``"lda"`` or ``"ncm"``; of a CLIP ``"text"``, which is not trained.
         energy: overrides the tuning's own.
         every: iterations between two extensions of PEGP's bases, where no boundaries are told.
     """
 
     def __init__(
         self,
-        model: VisionTransformer,
+        model: nn.Module,
         method: Method,
         tuning: Tuning | None,
         training: Training,
@@ -53,9 +53,10 @@ class Learner:
         self.training, self.machine = training, machine
         self.settings: dict[str, Any] = {}
         self.pegp: PEGPPlugin | None = None
+        self.of_pet = tuning.plugins if tuning is not None and method.tunes == "always" else ()
         if method.has_pet and tuning is not None:
             config = method.pet or tuning.config
-            attach(model, config)
+            attach(model, *(config if isinstance(config, tuple) else (config,)))
             lr = method.lr_factor * tuning.lr
             self.settings |= {"pet_config": repr(config), "lr": lr}
             self.optimizer = training.optimizer_of(pet_parameters(model, training.head_lr), lr)
@@ -66,16 +67,20 @@ class Learner:
                 self.pegp = method.plugin(**chosen)
         else:
             self._train_classifier_only()
-            classifier = model.get_classifier().parameters()
-            self.optimizer = training.optimizer_of(classifier, training.head_lr)
+            classifier = list(model.get_classifier().parameters())  # a CLIP has none to be stepped
+            self.optimizer = training.optimizer_of(
+                classifier or model.parameters(), training.head_lr
+            )
         head = method.head or head
-        self.statistics = None if head == "linear" else ClassStatisticsPlugin(head)
+        self.trains_head = head == "linear"
+        self.statistics = None if head in ("linear", "text") else ClassStatisticsPlugin(head)
         self.trained_parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
 
     def plugins(self) -> list[Any]:
         """In the order in which Avalanche is to call them: PEGP after what changes gradients."""
         rival = None if self.method.rival is None else self.method.rival()
-        return [p for p in (rival, self.pegp, self.statistics) if p is not None]
+        own = [make() for make in self.of_pet]
+        return [p for p in (*own, rival, self.pegp, self.statistics) if p is not None]
 
     def begin(self, experience: int) -> None:
         """Forget the optimizer's state if so asked, and freeze the PET where it is tuned enough."""
@@ -90,13 +95,15 @@ class Learner:
         0 where only statistics are stored, unless training is what shows them the data, once.
         """
         tunes = self.method.tunes == "always" or (self.method.tunes == "first" and experience == 0)
-        fits_head = self.statistics is None and self.method.tunes != "jointly"
+        fits_head = self.trains_head and self.method.tunes != "jointly"
         fits_statistics = seen_once and self.statistics is not None
         return self.training.epochs if tunes or fits_head or fits_statistics else 0
 
-    def strategy(self, accuracy: AccuracyMatrices, logs: Path, *plugins: Any) -> Naive:
-        """Avalanche's plain strategy with all of this, and these plugins before it."""
-        metrics = (accuracy, loss_metrics(epoch=True))
+    def strategy(
+        self, accuracy: AccuracyMatrices, logs: Path, *plugins: Any, metrics: Sequence[Any] = ()
+    ) -> Naive:
+        """Avalanche's plain strategy with all of this, these plugins before it, and more metrics."""
+        metrics = (accuracy, loss_metrics(epoch=True), *metrics)
         evaluator = EvaluationPlugin(*metrics, loggers=[TensorboardLogger(str(logs))])
         return self._naive([*plugins, *self.plugins()], evaluator)
 
@@ -141,6 +148,7 @@ def learn_experiences(
     title: str,
     logs: Path,
     ahead: bool = False,
+    metrics: Sequence[Any] = (),
 ) -> tuple[AccuracyMatrices, float]:
     """Train on one experience after another, and evaluate after each on all seen so far.
 
@@ -150,6 +158,7 @@ def learn_experiences(
         title: of the progress bar.
         logs: TensorBoard's folder.
         ahead: evaluate before training too, and always on the whole test stream.
+        metrics: more than accuracy and loss.
 
     Returns:
         The accuracies, and the seconds that training took.
@@ -160,7 +169,7 @@ def learn_experiences(
     accuracy = AccuracyMatrices(len(benchmark.train_stream))
     progress = ProgressPlugin(title, len(benchmark.train_stream))
     schedule = learner.training.schedule_of(learner.optimizer)
-    strategy = learner.strategy(accuracy, logs, progress, *schedule)
+    strategy = learner.strategy(accuracy, logs, progress, *schedule, metrics=metrics)
     reading = learner.machine.reading()
     if ahead:
         strategy.eval(benchmark.test_stream, **reading)

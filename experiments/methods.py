@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, NamedTuple
@@ -15,11 +15,19 @@ from avl_pegp.projection import Protection
 
 
 class Tuning(NamedTuple):
-    """A PET, Adam's learning rate for it, and how PEGP is to protect it."""
+    """A PET, its learning rate, and how PEGP is to protect it.
+
+    Attributes:
+        config: of the PET, or a tuple of several.
+        lr: the optimizer's, for the PET.
+        pegp: PEGP's arguments.
+        plugins: make what the PET itself needs wherever it is tuned in every experience.
+    """
 
     config: Any
     lr: float
     pegp: dict[str, Any]
+    plugins: tuple[Callable[[], SupervisedPlugin[Any]], ...] = ()
 
 
 CENTRED = Protection(centred=True)
@@ -81,3 +89,25 @@ METHODS = {
     "pegp": Method(pegp={}),
     "pegp_refit": Method(pegp={}, refit=True),
 }
+
+
+@dataclass(frozen=True)
+class Menu:
+    """What a command line can choose from.
+
+    Attributes:
+        pets: by name; the first is the default.
+        methods: by name.
+        controls: those that run whether or not they are asked for.
+        heads: classifiers at evaluation; the first is the default.
+        backbone: the default.
+    """
+
+    pets: Mapping[str, Tuning]
+    methods: Mapping[str, Method]
+    controls: Sequence[str]
+    heads: Sequence[str]
+    backbone: str
+
+
+VIT = Menu(PETS, METHODS, CONTROLS, ("lda", "ncm", "linear"), "tiny_vit_32.latin")

@@ -21,12 +21,15 @@ from typing import ClassVar
 
 import numpy as np
 from PIL import Image
+from timm.data.imagenet_info import ImageNetInfo
 from tqdm import tqdm
 
 SIDE = 32
 TRAIN, TEST = 2, 1  # images of a class
 DOMAINS = ("clipart", "infograph", "painting", "quickdraw", "real", "sketch")
 CORE50_SESSIONS, CORE50_OBJECTS = 11, 50
+# PEGP's hundred; prompts of CLIP need WordNet ids that are real.
+IMAGENET100 = Path(__file__).parent / "reproduction/clip_imagenet100/classes.txt"
 
 
 def new_folder(root: Path | str) -> Path:
@@ -59,7 +62,7 @@ class Painter:
 
 
 def wnids(count: int) -> list[str]:
-    """Names as WordNet's: ``n00000001`` and so on."""
+    """Names that look like WordNet's: ``n00000001`` and so on."""
     return [f"n{i + 1:08d}" for i in range(count)]
 
 
@@ -162,7 +165,7 @@ def write_cub200(root: Path | str, seed: int = 0) -> None:
 def write_imagenet_r(root: Path | str, seed: int = 0) -> None:
     """``imagenet-r``: 200 class folders; file names decide which images are test ones."""
     folder, painter = new_folder(root) / "imagenet-r", Painter(seed)
-    for label, name in enumerate(wnids(200)):
+    for label, name in enumerate(ImageNetInfo().label_names()[:200]):
         for file in hashed_names(name):
             painter.save(folder / file, label)
 
@@ -181,7 +184,7 @@ def hashed_names(wnid: str) -> Iterator[str]:
 def write_imagenet100(root: Path | str, seed: int = 0) -> None:
     """``train`` and ``val`` of 100 class folders each."""
     folder, painter = new_folder(root), Painter(seed)
-    for label, name in enumerate(wnids(100)):
+    for label, name in enumerate(IMAGENET100.read_text().split()):
         for i in range(TRAIN):
             painter.save(folder / "train" / name / f"{name}_{i}.JPEG", label)
         painter.save(folder / "val" / name / f"ILSVRC2012_val_{label:08d}.JPEG", label)

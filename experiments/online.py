@@ -36,7 +36,7 @@ def run(job: Job, logs: Path) -> Record:
     tasks, tests = benchmark.train_stream, benchmark.test_stream
     size = job.training.batch_size
     stream = online_benchmark(benchmark, size, job.boundaries, job.seed).train_stream
-    learner = job.learner(classes=len(benchmark.class_names))
+    learner = job.learner(benchmark.class_names)
     started = time.perf_counter()
     learner.fit_jointly(tasks)
     seconds = time.perf_counter() - started

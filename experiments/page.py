@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from statistics import mean, stdev
 
@@ -36,17 +36,21 @@ def grouped(records: Sequence[Record]) -> Rows:
     return rows
 
 
-def table(records: Sequence[Record], reference: str | None = "pegp") -> str:
+def table(
+    records: Sequence[Record],
+    reference: str | None = "pegp",
+    columns: Mapping[str, Callable[[Record], float]] = COLUMNS,
+) -> str:
     """One row a PET and method; the last column is paired with the same PET's reference.
 
     Rows without a PET are compared with LoRA's. ``None`` leaves that column out.
     """
     rows = grouped(records)
-    titles = ["PET", "method", *COLUMNS]
+    titles = ["PET", "method", *columns]
     titles += [f"final accuracy minus {reference}'s, paired"] if reference else []
     lines = [titles]
     for (pet, method), group in rows.items():
-        line = [pet, method, *(spread([of(r) for r in group]) for of in COLUMNS.values())]
+        line = [pet, method, *(spread([of(r) for r in group]) for of in columns.values())]
         if reference:
             other = rows.get((pet if pet != "none" else "lora", reference), [])
             line.append("" if method == reference or not other else signed(group, other))

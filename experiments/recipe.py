@@ -1,36 +1,26 @@
-"""Recipes of published tables: a folder a table, a file a row, protocol.toml for what rows share."""
+"""What a recipe of a published row can say, and the runs that it stands for."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+from clip_methods import CLIP
 from job import RANDOM, Job
-from methods import METHODS, Method, Tuning
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from methods import VIT, Menu, Method, Tuning
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from recipe_pets import make_pets
 from training import Machine, Training
 
-from avl_pegp import Adapter, LoRA, Prefix, Prompt
 from avl_pegp.backbones import TRANSFORMS
 from avl_pegp.benchmarks import DATASETS
+from avl_pegp.plugins import ContextPerExperiencePlugin
 from avl_pegp.projection import Protection
 
-try:
-    import tomllib
-except ModuleNotFoundError:  # Python 3.10
-    import tomli as tomllib
-
-FOLDER = Path(__file__).parent / "reproduction"
-PETS: dict[str, Callable[..., Any]] = {
-    "adapter": Adapter,
-    "lora": LoRA,
-    "prefix": Prefix,
-    "prompt": Prompt,
-}
-PROTOCOL = "protocol.toml"
+MENUS = {"clip_incremental": CLIP}  # of other settings it is VIT
+Published = tuple[float, float] | tuple[float]
 
 
 class Strict(BaseModel):
@@ -66,26 +56,35 @@ class Recipe(Strict):
     """One row of a table.
 
     Attributes:
-        published: average accuracy and forgetting in percent, by method.
+        weights: open_clip's tag, where the backbone is a CLIP; the name of others has theirs.
+        template: of class prompts, where the backbone is a CLIP.
+        pet: its kind and fields; a list where there are several.
+        context_per_experience: each trains a ``context`` of its own, which PEGP need not hold.
+        published: average accuracy and forgetting in percent, by method; or accuracy alone.
+        published_task_aware: the same with the task told at test.
         switches: by name, what differs from the row; each is a row of its own, run with PEGP.
     """
 
     title: str
-    setting: Literal["class_incremental", "domain_incremental", "online"]
+    setting: Literal["class_incremental", "domain_incremental", "online", "clip_incremental"]
     benchmark: str
     options: dict[str, Any] = {}
     size: Size
     class_order: int | tuple[int, ...] | None = None
     backbone: str
+    weights: str | None = None
+    template: str | None = None
     transforms: str
-    head: Literal["linear", "lda", "ncm"]
+    head: Literal["linear", "lda", "ncm", "text"]
     lr: float = Field(gt=0)
     training: Training
     pegp: Pegp
-    pet: dict[str, Any]
+    pet: dict[str, Any] | tuple[dict[str, Any], ...]
+    context_per_experience: bool = False
     methods: tuple[str, ...]
     seeds: tuple[int, ...]
-    published: dict[str, tuple[float, float]] = {}
+    published: dict[str, Published] = {}
+    published_task_aware: dict[str, Published] = {}
     switches: dict[str, dict[str, Any]] = {}
 
     @field_validator("benchmark", "transforms")
@@ -98,17 +97,29 @@ class Recipe(Strict):
 
     @field_validator("methods")
     @classmethod
-    def _methods(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        unknown = [name for name in value if name not in METHODS]
+    def _methods(cls, value: tuple[str, ...], info: Any) -> tuple[str, ...]:
+        known = _menu(info.data.get("setting")).methods
+        unknown = [name for name in value if name not in known]
         if unknown:
-            raise ValueError(f"{', '.join(unknown)}: none of {', '.join(METHODS)}")
+            raise ValueError(f"{', '.join(unknown)}: none of {', '.join(known)}")
         return value
 
     @field_validator("pet")
     @classmethod
-    def _pet(cls, value: dict[str, Any]) -> dict[str, Any]:
-        make_pet(value)
+    def _pet(cls, value: Any) -> Any:
+        make_pets(value)
         return value
+
+    @model_validator(mode="after")
+    def _clip(self) -> Recipe:
+        heads = _menu(self.setting).heads
+        if self.head not in heads:
+            raise ValueError(f"head={self.head!r} in {self.setting}: must be {' or '.join(heads)}")
+        named = {"template": self.template, "weights": self.weights}
+        wrong = [n for n, given in named.items() if (given is None) == (self.head == "text")]
+        if wrong:
+            raise ValueError(f"{wrong[0]}={named[wrong[0]]!r}: a CLIP has one, and it alone")
+        return self
 
     @model_validator(mode="after")
     def _switches(self) -> Recipe:
@@ -137,56 +148,43 @@ class Recipe(Strict):
             machine: where they run.
             weights: ``"random"``, or a folder of files that are named after the backbone's tag.
         """
-        runs = [self._run(row, name, METHODS[name], machine, weights) for name in self.methods]
+        methods = _menu(self.setting).methods
+        runs = [self._run(row, name, methods[name], machine, weights) for name in self.methods]
         for name in self.switches if "pegp" in self.methods else ():
             other = self.switched(name)
-            runs.append(other._run(row, f"pegp, {name}", METHODS["pegp"], machine, weights))
+            runs.append(other._run(row, f"pegp, {name}", methods["pegp"], machine, weights))
         return [replace(run, seed=seed) for run in runs for seed in self.seeds]
 
     def _run(self, row: str, name: str, does: Method, machine: Machine, weights: str | None) -> Job:
-        tuning = Tuning(make_pet(self.pet), self.lr, self.pegp.arguments())
+        tag = self.backbone if self.weights is None else f"{self.backbone}.{self.weights}"
         return Job(
             self.setting,
             self.benchmark,
             pet=row if does.has_pet else "none",
             method=name,
             does=does,
-            tuning=tuning if does.has_pet else None,
+            tuning=self._tuning() if does.has_pet else None,
             training=self.training,
             machine=machine,
             head=self.head,
             backbone=self.backbone,
-            weights=file_of(weights, self.backbone),
+            weights=file_of(weights, tag) or self.weights,
+            template=self.template,
             transforms=self.transforms,
             class_order=self.class_order,
             options=self.options,
         )
 
-
-def tables() -> dict[str, list[str]]:
-    """The names of all tables, and of the rows of each."""
-    return {
-        folder.name: sorted(f.stem for f in folder.glob("*.toml") if f.name != PROTOCOL)
-        for folder in sorted(FOLDER.iterdir())
-        if (folder / PROTOCOL).exists()
-    }
+    def _tuning(self) -> Tuning:
+        pets, pegp = make_pets(self.pet), self.pegp.arguments()
+        if not self.context_per_experience:
+            return Tuning(pets, self.lr, pegp)
+        free = {"exclude": ("*.vectors.weight",)}
+        return Tuning(pets, self.lr, pegp | free, plugins=(ContextPerExperiencePlugin,))
 
 
-def load(table: str, row: str, folder: Path = FOLDER) -> Recipe:
-    """Read a row and what it shares with its table.
-
-    Raises:
-        ValueError: everything that is wrong with it, with the nearest names of unknown keys.
-    """
-    path = folder / table / f"{row}.toml"
-    try:
-        shared, own = (tomllib.loads(p.read_text()) for p in (path.parent / PROTOCOL, path))
-        return Recipe.model_validate(merged(shared, own))
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{path} or the {PROTOCOL} beside it is not TOML: {error}") from None
-    except ValidationError as error:
-        problems = "".join(f"\n  {_problem(found)}" for found in error.errors())
-        raise ValueError(f"{path} (with the {PROTOCOL} beside it):{problems}") from None
+def _menu(setting: str | None) -> Menu:
+    return MENUS.get(setting or "", VIT)
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -213,33 +211,3 @@ def file_of(weights: str | None, backbone: str) -> str | None:
             "tag, such as .safetensors, .pth or .npz"
         )
     return str(files[0])
-
-
-def _problem(found: Any) -> str:
-    """One thing that is wrong, where it stands, and what may have been meant."""
-    where = ".".join(map(str, found["loc"]))
-    if found["type"] not in ("extra_forbidden", "unexpected_keyword_argument"):
-        return f"{where or 'as a whole'}: {found['msg']}"
-    inner = {"pegp": Pegp, "size": Size}.get(found["loc"][0], Recipe)
-    known = (
-        [f.name for f in fields(Training)] if found["loc"][0] == "training" else inner.model_fields
-    )
-    near = difflib.get_close_matches(str(found["loc"][-1]), list(known), n=1)
-    return f"{where}: no such key" + (f"; did you mean {near[0]}?" if near else "")
-
-
-def make_pet(given: Mapping[str, Any]) -> Any:
-    """The PET of a ``kind`` and its fields."""
-    options = dict(given)
-    kind = options.pop("kind", None)
-    if kind not in PETS:
-        raise ValueError(f"kind={kind!r}: must be one of {', '.join(PETS)}")
-    known = [f.name for f in fields(PETS[kind])]
-    if unknown := [name for name in options if name not in known]:
-        raise ValueError(f"{kind} has no {', '.join(unknown)}; it has {', '.join(known)}")
-    if "blocks" in options:
-        options["blocks"] = range(*options["blocks"])
-    try:
-        return PETS[kind](**options)
-    except TypeError as error:  # a field without a default was left out
-        raise ValueError(f"{kind}: {error}") from None

@@ -20,7 +20,8 @@ from statistics import mean
 
 from estimate import Step, cost_of, measure
 from job import RANDOM, Job
-from recipe import Recipe, load, tables
+from recipe import Published, Recipe
+from recipe_files import load, tables
 from resumable import complete, label, missing_of
 from rich.console import Console
 from rich.table import Table
@@ -29,6 +30,10 @@ from training import Machine
 from avl_pegp.evaluation import Record, markdown, read_records, spread
 
 TITLES = ("row", "method", "published", "ours", "difference")
+VIEWS = {  # by the recipe's field: a title, and how names of these numbers begin in a record
+    "published": ("All classes so far compete:", ""),
+    "published_task_aware": ("With the task told at test:", "task_aware_"),
+}
 Runs = dict[str, list[Job]]
 
 
@@ -131,30 +136,46 @@ def plan(jobs: Sequence[Job], recipes: dict[str, Recipe], args: argparse.Namespa
 
 def page(table: str, recipes: dict[str, Recipe], runs: Runs, folder: Path) -> str:
     """The table as Markdown."""
-    lines = [[f"{title}" for title in TITLES]]
-    commands, versions, weights = [], set(), set()
-    for row, recipe in recipes.items():
-        for method in dict.fromkeys(job.method for job in runs[row]):
-            paths = [folder / f"{label(job)}.json" for job in runs[row] if job.method == method]
-            records = [read_records(path)[0] for path in paths if path.exists()]
-            versions |= {str(record.versions) for record in records}
-            weights |= {source_of(record) for record in records}
-            published = recipe.published.get(method)
-            lines += [[row, method, *cells(published, records)]]
-        commands.append(f"python experiments/reproduce.py {table} {row} --data-root DATA --out OUT")
+    commands = [
+        f"python experiments/reproduce.py {table} {row} --data-root DATA --out OUT"
+        for row in recipes
+    ]
+    done: dict[tuple[str, str], list[Record]] = {}
+    for row in recipes:
+        for job in runs[row]:
+            path = folder / f"{label(job)}.json"
+            records = read_records(path) if path.exists() else []
+            done.setdefault((row, job.method), []).extend(records)
+    records = [record for group in done.values() for record in group]
+    versions = {str(record.versions) for record in records}
+    weights = {source_of(record) for record in records}
     title = next(iter(recipes.values())).title
     return "\n".join(
         (
             f"# {title}\n",
             "Average accuracy / forgetting in percent; ours is mean ± standard deviation over seeds.\n",
-            markdown(lines),
-            "\n```bash",
+            *sections(recipes, done),
+            "```bash",
             *commands,
             "```\n",
             "Weights: " + ("; ".join(sorted(weights)) or "nothing was run yet") + "\n",
             "Versions: " + ("; ".join(sorted(versions)) or "nothing was run yet") + "\n",
         )
     )
+
+
+def sections(recipes: dict[str, Recipe], done: dict[tuple[str, str], list[Record]]) -> list[str]:
+    """A table of each view of the same runs for which there are published numbers."""
+    found = []
+    for view, (title, prefix) in VIEWS.items():
+        published = {row: getattr(recipe, view) for row, recipe in recipes.items()}
+        if any(published.values()):
+            lines = [
+                [row, method, *cells(published[row].get(method), records, prefix)]
+                for (row, method), records in done.items()
+            ]
+            found.append(f"{title}\n\n{markdown([TITLES, *lines])}\n")
+    return found
 
 
 def source_of(record: Record) -> str:
@@ -164,12 +185,13 @@ def source_of(record: Record) -> str:
     return f"{source['tag']} ({file})"
 
 
-def cells(published: tuple[float, float] | None, records: Sequence[Record]) -> list[str]:
-    """Published, ours, difference."""
+def cells(published: Published | None, records: Sequence[Record], view: str = "") -> list[str]:
+    """Published, ours, difference; ``view`` begins the names of the numbers in a record."""
     then = " / ".join(f"{value:.2f}" for value in published) if published else ""
     if not records:
         return [then, "not run", ""]
-    ours = [[r.average_accuracy for r in records], [r.forgetting for r in records]]
+    names = (f"{view}average_accuracy", f"{view}forgetting")
+    ours = [[getattr(record, name) for record in records] for name in names]
     now = " / ".join(map(spread, ours)) + f" ({len(records)})"
     gaps = [
         100 * mean(values) - value for values, value in zip(ours, published or (), strict=False)

@@ -24,7 +24,7 @@ def run(job: Job, logs: Path) -> Record:
     """Train and evaluate one method with one PET over the whole stream."""
     RNGManager.set_random_seeds(job.seed)
     benchmark = job.stream(task_labels=True)
-    learner = job.learner(classes=len(benchmark.class_names))
+    learner = job.learner(benchmark.class_names)
     accuracy, seconds = learn_experiences(learner, benchmark, title=job.title, logs=logs)
     return job.record(learner, accuracy, seconds, benchmark, accuracy_matrix=accuracy.task_aware)
 

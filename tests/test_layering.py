@@ -74,5 +74,5 @@ def test_these_tests_can_fail():
 def test_every_public_name_can_be_had_and_unknown_ones_list_them():
     for name in avl_pegp.__all__:
         assert getattr(avl_pegp, name) is not None
-    with pytest.raises(AttributeError, match="no attribute 'Lora'; it has Adapter, LoRA"):
+    with pytest.raises(AttributeError, match="no attribute 'Lora'; it has Adapter, Context, Lin"):
         avl_pegp.Lora  # noqa: B018

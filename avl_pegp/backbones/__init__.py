@@ -1,8 +1,30 @@
 """Networks to start from, pretrained or not."""
 
+from typing import TYPE_CHECKING, Any
+
 from avl_pegp.backbones.checked_weights import WeightsError
+from avl_pegp.backbones.names_in_prompts import prompt_names
 from avl_pegp.backbones.transforms import TRANSFORMS, transforms_of
 from avl_pegp.backbones.vit import create_vit
 from avl_pegp.backbones.weights_source import WeightsSource
 
-__all__ = ["TRANSFORMS", "WeightsError", "WeightsSource", "create_vit", "transforms_of"]
+if TYPE_CHECKING:
+    from avl_pegp.backbones.clip import create_clip
+
+__all__ = [
+    "TRANSFORMS",
+    "WeightsError",
+    "WeightsSource",
+    "create_clip",
+    "create_vit",
+    "prompt_names",
+    "transforms_of",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "create_clip":  # open_clip is an extra: loaded when it is first asked for
+        from avl_pegp.backbones.clip import create_clip
+
+        return create_clip
+    raise AttributeError(f"module 'avl_pegp.backbones' has no attribute {name!r}")

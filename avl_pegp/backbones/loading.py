@@ -13,7 +13,7 @@ from torch import Tensor
 from avl_pegp.backbones.checked_weights import WeightsError
 from avl_pegp.backbones.local_weights import HEAD, NAMED, LocalWeights
 
-__all__ = ["load_body"]
+__all__ = ["check_fit", "load_body"]
 
 
 def load_body(model: VisionTransformer, weights: LocalWeights) -> None:
@@ -41,16 +41,46 @@ def load_body(model: VisionTransformer, weights: LocalWeights) -> None:
     body = dict(weights.body)
     if _can_be_resampled(body.get("pos_embed"), model):
         body |= checkpoint_filter_fn({"pos_embed": body["pos_embed"]}, model)
-    differences = _differences(body, {k: v for k, v in own.items() if not HEAD.match(k)})
-    if differences:
-        raise WeightsError(
-            f"{weights.path} does not fit {random.tag}: {'; '.join(differences)}. Give the name and the "
-            "options of the architecture that it was saved from, with timm's names for its tensors"
-        )
+    check_fit(
+        f"{weights.path} does not fit {random.tag}",
+        body,
+        {k: v for k, v in own.items() if not HEAD.match(k)},
+        "with timm's names for its tensors",
+    )
     model.load_state_dict({k: v for k, v in own.items() if HEAD.match(k)} | body)
     model.weights_source = replace(
         random, file=weights.path.name, sha256=weights.sha256, dropped=weights.head
     )
+
+
+def check_fit(
+    complaint: str, found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], names: str
+) -> None:
+    """Refuse tensors that are not, by name and shape, those that a model wants.
+
+    Args:
+        complaint: how the message begins: what does not fit what.
+        found: of a file.
+        wanted: of the model.
+        names: how the message ends: whose names the tensors must have.
+
+    Raises:
+        WeightsError: something is missing, unexpected or of another shape.
+
+    Example:
+        >>> import torch
+        >>> try:
+        ...     check_fit("a.pth does not fit b", {"w": torch.zeros(2)}, {}, "with b's names")
+        ... except WeightsError as error:
+        ...     print(str(error)[:50])
+        a.pth does not fit b: 1 unexpected (w (2,)). Give
+    """
+    differences = _differences(found, wanted)
+    if differences:
+        raise WeightsError(
+            f"{complaint}: {'; '.join(differences)}. Give the name and the options of the "
+            f"architecture that it was saved from, {names}"
+        )
 
 
 def _can_be_resampled(found: Tensor | None, model: VisionTransformer) -> bool:

@@ -6,6 +6,7 @@ import argparse
 import hashlib
 import pickle
 import re
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from io import BytesIO
@@ -37,14 +38,22 @@ class LocalWeights:
     Attributes:
         path: the file.
         sha256: the digest of its bytes, in hexadecimal.
-        body: tensors by timm's names, on the CPU.
-        head: names in the file of the tensors of its head.
+        tensors: all that it held, by its names, on the CPU.
     """
 
     path: Path
     sha256: str
-    body: dict[str, Tensor]
-    head: tuple[str, ...]
+    tensors: dict[str, Tensor]
+
+    @property
+    def body(self) -> dict[str, Tensor]:
+        """The tensors of a vision transformer without its head."""
+        return {key: tensor for key, tensor in self.tensors.items() if not HEAD.match(key)}
+
+    @property
+    def head(self) -> tuple[str, ...]:
+        """The names of the tensors of a vision transformer's head."""
+        return tuple(key for key in self.tensors if HEAD.match(key))
 
 
 def read_local_weights(path: Path) -> LocalWeights:
@@ -81,12 +90,7 @@ def read_local_weights(path: Path) -> LocalWeights:
             f"{path} ({len(content)} bytes) is damaged, cut short or not what its suffix says "
             f"({type(error).__name__}: {error}): copy or download it again"
         ) from error
-    return LocalWeights(
-        path,
-        hashlib.sha256(content).hexdigest(),
-        {key: tensor for key, tensor in tensors.items() if not HEAD.match(key)},
-        tuple(key for key in tensors if HEAD.match(key)),
-    )
+    return LocalWeights(path, hashlib.sha256(content).hexdigest(), tensors)
 
 
 def _read_safetensors(content: bytes, path: Path) -> dict[str, Tensor]:
@@ -94,6 +98,7 @@ def _read_safetensors(content: bytes, path: Path) -> dict[str, Tensor]:
 
 
 def _read_torch(content: bytes, path: Path) -> dict[str, Tensor]:
+    _refuse_torchscript(content, path)
     try:
         # Training scripts leave their arguments beside the weights; a Namespace runs no code.
         with torch.serialization.safe_globals([argparse.Namespace]):
@@ -107,6 +112,20 @@ def _read_torch(content: bytes, path: Path) -> dict[str, Tensor]:
             "pass that file"
         ) from error
     return _named_tensors(found, path)
+
+
+def _refuse_torchscript(content: bytes, path: Path) -> None:
+    """OpenAI's files of CLIP are such programs: torch refuses them too, but not with what to do."""
+    file = BytesIO(content)
+    if not zipfile.is_zipfile(file):
+        return
+    if any(name.endswith("/constants.pkl") for name in zipfile.ZipFile(file).namelist()):
+        raise WeightsError(
+            f"{path} is a TorchScript archive: a program with weights, and is not run; take the "
+            "same weights without a program (of OpenAI's CLIP they are pretrained='openai'), or, if "
+            "you trust the file, save torch.jit.load(FILE).state_dict() with "
+            "safetensors.torch.save_file, and pass that file"
+        )
 
 
 def _named_tensors(found: Any, path: Path) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from timm.data.config import resolve_model_data_config
 from timm.data.transforms_factory import create_transform
-from timm.models.vision_transformer import VisionTransformer
+from torch import nn
 from torchvision import transforms
 from torchvision.transforms import AutoAugmentPolicy, InterpolationMode
 
@@ -18,9 +18,10 @@ __all__ = ["TRANSFORMS", "Transforms", "transforms_of"]
 Transforms = tuple[Callable[..., Any], Callable[..., Any]]
 
 _ENLARGED = 256 / 224  # images are resized to so many times what is then cut from their middle
+_CROPS = {"shortest": "center", "squash": "squash"}  # open_clip's words for timm's
 
 
-def transforms_of(model: VisionTransformer, recipe: str = "timm") -> Transforms:
+def transforms_of(model: nn.Module, recipe: str | None = None) -> Transforms:
     """The transforms that go with a model, by a recipe; both take RGB images of PIL.
 
     All give images of the model's own size; evaluation is deterministic; DataLoader workers can be
@@ -34,12 +35,16 @@ def transforms_of(model: VisionTransformer, recipe: str = "timm") -> Transforms:
       crop of 8 to 100 %; evaluated on the centre after squaring to 8/7. Normalised.
     - ``autoaugment_cifar``, by VPT-NSP² for CIFAR-100: the same with CIFAR-10's policy; evaluated
       after squaring to the model's size. Normalised.
+    - ``open_clip``, by open_clip for fine-tuning: random crop of 90 to 100 %, no flip, so that what a
+      caption says of sides stays true; evaluated as in ``timm``. Normalised.
 
     timm's random crop draws from Python's ``random``, all else from torch.
 
     Args:
-        model: mean, standard deviation and interpolation are those of ``model.pretrained_cfg``.
-        recipe: one of ``TRANSFORMS``.
+        model: a vision transformer, or a ``CLIPClassifier``. Mean, standard deviation and
+            interpolation are those of ``model.pretrained_cfg``, or of open_clip's preprocess
+            configuration.
+        recipe: one of ``TRANSFORMS``; ``None`` is ``open_clip`` for CLIP and ``timm`` for others.
 
     Raises:
         ValueError: an unknown recipe.
@@ -51,17 +56,50 @@ def transforms_of(model: VisionTransformer, recipe: str = "timm") -> Transforms:
         >>> train(Image.new("RGB", (50, 40))).shape, test(Image.new("RGB", (50, 40))).shape
         (torch.Size([3, 32, 32]), torch.Size([3, 32, 32]))
     """
+    is_clip = hasattr(model, "clip")
+    recipe = recipe or ("open_clip" if is_clip else "timm")
     if recipe not in _MAKERS:
         raise ValueError(f"recipe={recipe!r} is not known; choose from {', '.join(TRANSFORMS)}")
+    return _MAKERS[recipe](_config_of_clip(model) if is_clip else _config_of_vit(model))
+
+
+def _config_of_vit(model: Any) -> dict[str, Any]:
+    """What timm's factory of transforms takes."""
     config = resolve_model_data_config(model)
     # The configuration has the size of the weights; the model may have been built for another one.
     height, width = model.patch_embed.img_size
-    return _MAKERS[recipe]({**config, "input_size": (config["input_size"][0], height, width)})
+    return {**config, "input_size": (config["input_size"][0], height, width)}
+
+
+def _config_of_clip(model: Any) -> dict[str, Any]:
+    """The same from open_clip's configuration."""
+    pixels = model.clip.visual.preprocess_cfg
+    return {
+        "input_size": (3, *model.clip.visual.image_size),
+        "mean": pixels["mean"],
+        "std": pixels["std"],
+        "interpolation": pixels["interpolation"],
+        "crop_pct": 1.0,
+        "crop_mode": _CROPS[pixels["resize_mode"]],
+    }
 
 
 def _timm(config: dict[str, Any]) -> Transforms:
     training: dict[str, Any] = {"is_training": True, "color_jitter": None}
     return create_transform(**config, **training), create_transform(**config)
+
+
+def _open_clip(config: dict[str, Any]) -> Transforms:
+    """As open_clip does it in ``transform.py``, with no more augmentation than its default."""
+    interpolation = InterpolationMode(config["interpolation"])
+    train = [
+        transforms.RandomResizedCrop(
+            config["input_size"][1:], scale=(0.9, 1.0), interpolation=interpolation
+        ),
+        transforms.ToTensor(),
+        transforms.Normalize(config["mean"], config["std"]),
+    ]
+    return transforms.Compose(train), create_transform(**config)
 
 
 def _published(config: dict[str, Any]) -> Transforms:
@@ -115,6 +153,7 @@ _MAKERS: dict[str, Callable[[dict[str, Any]], Transforms]] = {
         interpolation=InterpolationMode.BICUBIC,
         enlarged=1.0,
     ),
+    "open_clip": _open_clip,
 }
 
 #: What ``transforms_of`` knows.

@@ -9,6 +9,8 @@ from avalanche.benchmarks import CLScenario
 
 from avl_pegp.benchmarks.blurry import BlurryTasks, si_blurry
 from avl_pegp.benchmarks.blurry_streams import blurry_digits, blurry_glyphs
+from avl_pegp.benchmarks.captioned import SCENE_DOMAINS, Scene, draw_scenes, render_scenes
+from avl_pegp.benchmarks.captioned_domains import CAPTION_DOMAINS, captioned_domains
 from avl_pegp.benchmarks.cifar import split_cifar100
 from avl_pegp.benchmarks.core50 import core50_classes, core50_instances
 from avl_pegp.benchmarks.corruptions import CORRUPTIONS
@@ -21,6 +23,8 @@ from avl_pegp.benchmarks.image_files import DataError, ImageFiles, check_images,
 from avl_pegp.benchmarks.image_folder import image_folder
 from avl_pegp.benchmarks.image_streams import join_images, resized, split_images
 from avl_pegp.benchmarks.imagenet import split_imagenet100, split_imagenet_r
+from avl_pegp.benchmarks.named_datasets import NAMED_DATASETS, named_datasets
+from avl_pegp.benchmarks.named_glyphs import NAMED_GLYPHS, UNTOUCHED_CHARACTERS, named_glyphs
 from avl_pegp.benchmarks.online import OnlineStream, online_benchmark
 from avl_pegp.benchmarks.rendering import FONTS, render_glyphs
 from avl_pegp.benchmarks.shifted import STYLES, shifted_glyphs
@@ -28,19 +32,26 @@ from avl_pegp.benchmarks.tiny_imagenet import split_tiny_imagenet
 
 __all__ = [
     "BENCHMARKS",
+    "CAPTION_DOMAINS",
     "CORRUPTIONS",
     "DATASETS",
     "DOMAINNET",
     "DOMAINS",
     "FONTS",
     "GLYPHS",
+    "NAMED_DATASETS",
+    "NAMED_GLYPHS",
+    "SCENE_DOMAINS",
     "STYLES",
+    "UNTOUCHED_CHARACTERS",
     "BlurryTasks",
     "DataError",
     "ImageFiles",
     "OnlineStream",
+    "Scene",
     "blurry_digits",
     "blurry_glyphs",
+    "captioned_domains",
     "check_images",
     "class_folders",
     "core50_classes",
@@ -48,11 +59,15 @@ __all__ = [
     "create_benchmark",
     "domain_glyphs",
     "domainnet",
+    "draw_scenes",
     "image_folder",
     "join_domains",
     "join_images",
+    "named_datasets",
+    "named_glyphs",
     "online_benchmark",
     "render_glyphs",
+    "render_scenes",
     "resized",
     "shifted_glyphs",
     "si_blurry",
@@ -72,7 +87,10 @@ __all__ = [
 BENCHMARKS: dict[str, Callable[..., CLScenario[Any]]] = {
     "blurry_digits": blurry_digits,
     "blurry_glyphs": blurry_glyphs,
+    "captioned_domains": captioned_domains,
     "domain_glyphs": domain_glyphs,
+    "named_datasets": named_datasets,
+    "named_glyphs": named_glyphs,
     "shifted_glyphs": shifted_glyphs,
     "split_digits": split_digits,
     "split_glyphs": split_glyphs,

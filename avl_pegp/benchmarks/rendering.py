@@ -19,7 +19,7 @@ from matplotlib.ft2font import FT2Font
 from PIL import Image, ImageDraw, ImageFont
 from torch import Generator, Tensor
 
-__all__ = ["FONTS", "Variation", "draw_glyph", "render_glyphs"]
+__all__ = ["FONTS", "Variation", "draw_glyph", "place", "render_glyphs"]
 
 #: The DejaVu families in all weights: every other font of matplotlib lacks most scripts.
 FONTS: tuple[str, ...] = (
@@ -166,34 +166,42 @@ def draw_glyph(character: str, font: str, size: int = 32) -> Tensor:
     return torch.frombuffer(bytearray(canvas.tobytes()), dtype=torch.uint8).view(1, side, side)
 
 
+def place(drawings: Tensor, angle: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """Turn, resize and move drawings.
+
+    Args:
+        drawings: as of ``draw_glyph``, uint8 ``(B, 1, 2 S, 2 S)``.
+        angle: in radians, ``(B,)``, anticlockwise.
+        scale: 1 is as drawn, ``(B,)``.
+        shift: how far to the left and up on the result, in half images, ``(B, 2)``.
+
+    Returns:
+        How much of each pixel is ink, float 0 to 1, ``(B, 1, S, S)``.
+    """
+    zoom = 1 / scale
+    cos, sin = zoom * angle.cos(), zoom * angle.sin()
+    linear = torch.stack([torch.stack([cos, -sin], 1), torch.stack([sin, cos], 1)], 1)
+    affine = torch.cat([linear, linear @ shift[..., None]], 2)
+    grid = F.affine_grid(affine, list(drawings.shape), align_corners=False)
+    warped = F.grid_sample(drawings.float() / 255, grid, align_corners=False)
+    return F.avg_pool2d(warped, _OVERSAMPLING)
+
+
 def _photograph(drawings: Tensor, variation: Variation, generator: Generator) -> Tensor:
     """Drawings uint8 (B, 1, S, S) to images uint8 (B, 3, S / 2, S / 2), each varied at random."""
-    warped = F.grid_sample(
-        drawings.float() / 255,
-        F.affine_grid(
-            _random_affines(len(drawings), variation, generator),
-            list(drawings.shape),
-            align_corners=False,
-        ),
-        align_corners=False,
+    turn, shift = math.radians(variation.rotation), 2 * variation.shift
+    count = (len(drawings),)
+    ink = place(
+        drawings,
+        _uniform(count, (-turn, turn), generator),
+        _uniform(count, variation.scale, generator),
+        _uniform((*count, 2), (-shift, shift), generator),
     )
-    ink = F.avg_pool2d(warped, _OVERSAMPLING)
     paper_colour, ink_colour = _random_colours(len(drawings), variation.inverted, generator)
     images = torch.lerp(paper_colour, ink_colour, ink)
     deviation = _uniform((len(drawings), 1, 1, 1), variation.noise, generator)
     images += deviation * torch.randn(images.shape, generator=generator)
     return (images.clamp_(0, 1) * 255).round_().to(torch.uint8)
-
-
-def _random_affines(count: int, variation: Variation, generator: Generator) -> Tensor:
-    """Maps from output to input coordinates in [-1, 1], (count, 2, 3)."""
-    turn, shift = math.radians(variation.rotation), 2 * variation.shift
-    angle = _uniform((count,), (-turn, turn), generator)
-    zoom = 1 / _uniform((count,), variation.scale, generator)
-    cos, sin = zoom * angle.cos(), zoom * angle.sin()
-    linear = torch.stack([torch.stack([cos, -sin], 1), torch.stack([sin, cos], 1)], 1)
-    offset = _uniform((count, 2, 1), (-shift, shift), generator)
-    return torch.cat([linear, linear @ offset], 2)
 
 
 def _random_colours(

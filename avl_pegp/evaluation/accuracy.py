@@ -42,6 +42,7 @@ class AccuracyMatrices(PluginMetric[dict[str, Matrix]]):
     Attributes:
         initial: accuracies before any training; ``ahead``: on experience j right before task j. By
             view, where evaluated.
+        measured: by view, entry ``[i][j]`` for all j that were evaluated, also those to come.
 
     Raises:
         ValueError: more tasks or test experiences than told, or a test experience without samples.
@@ -58,6 +59,8 @@ class AccuracyMatrices(PluginMetric[dict[str, Matrix]]):
         self.task_aware: Matrix = [[None] * tasks for _ in range(tasks)]
         self.initial: dict[str, list[float | None]] = {view: [None] * tasks for view in VIEWS}
         self.ahead: dict[str, list[float | None]] = {view: [None] * tasks for view in VIEWS}
+        empty: list[None] = [None] * tasks
+        self.measured: dict[str, Matrix] = {v: [list(empty) for _ in range(tasks)] for v in VIEWS}
         self._trained = -1
         self._task: int | None = None
         self._seen: set[int] = set()
@@ -110,6 +113,8 @@ class AccuracyMatrices(PluginMetric[dict[str, Matrix]]):
         values = []
         for view, matrix in self.result().items():
             accuracy = self._right[view] / self._count
+            if i >= 0:
+                self.measured[view][i][j] = accuracy
             if i >= j:
                 matrix[i][j] = accuracy
             elif i == -1:

@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from math import isnan
 from pathlib import Path
@@ -30,7 +30,9 @@ class Record:
 
     Accuracies are shares (0..1); see ``avl_pegp.evaluation.metrics`` for the definitions.
     ``train_seconds`` counts all of training, passes that gather statistics included;
-    ``forward_transfer`` is ``None`` where the setting does not evaluate ahead.
+    ``forward_transfer`` is ``None`` where the setting does not evaluate ahead. ``zero_shot`` holds, by
+    name, shares measured on what was never trained: one of the whole run, or a list, the first before
+    training and one after each experience. It is empty where nothing was measured.
     """
 
     setting: str
@@ -55,6 +57,7 @@ class Record:
     drift: dict[str, float | None]
     versions: dict[str, str]
     config: dict[str, Any]
+    zero_shot: dict[str, float | list[float]] = field(default_factory=dict)
 
     @classmethod
     def of(

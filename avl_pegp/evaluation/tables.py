@@ -60,6 +60,26 @@ def rows_of(records: Sequence[Record]) -> list[list[str]]:
     ]
 
 
+def zero_shot_columns(records: Sequence[Record]) -> dict[str, list[str]]:
+    """For each zero-shot number that any record has, a title and a cell for every row of ``rows_of``.
+
+    Of a list of numbers the last counts: at the end of the stream.
+    """
+    names = dict.fromkeys(name for r in records for name in r.zero_shot)
+    return {
+        f"zero-shot {name.replace('_', ' ')}": [
+            _cell([r.zero_shot[name] for r in group if name in r.zero_shot])
+            for group in grouped(records).values()
+        ]
+        for name in names
+    }
+
+
+def _cell(numbers: Sequence[float | list[float]]) -> str:
+    ends = [number[-1] if isinstance(number, list) else number for number in numbers]
+    return spread(ends) if ends else "–"
+
+
 def console_table(records: Sequence[Record]) -> Table:
     """The rows of one benchmark and head as a table for the terminal."""
     first, seeds = records[0], len({r.seed for r in records})
@@ -75,8 +95,10 @@ def console_table(records: Sequence[Record]) -> Table:
 
 
 def markdown_table(records: Sequence[Record]) -> str:
-    """The same rows in Markdown."""
-    return markdown([["PET", "method", *COLUMNS.values()], *rows_of(records)])
+    """The same rows in Markdown, and beside them the zero-shot numbers, where there are any."""
+    extra = zero_shot_columns(records)
+    rows = [[*row, *cells] for row, *cells in zip(rows_of(records), *extra.values(), strict=True)]
+    return markdown([["PET", "method", *COLUMNS.values(), *extra], *rows])
 
 
 def markdown(lines: Sequence[Sequence[str]], names: int = 2) -> str:

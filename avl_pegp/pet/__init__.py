@@ -1,7 +1,9 @@
-"""Parameter-efficient tuning modules for vision transformers. Needs torch only."""
+"""Parameter-efficient tuning modules for vision transformers and CLIP. Needs torch only."""
 
 from avl_pegp.pet.adapter import Adapter
 from avl_pegp.pet.attach import Attachment, attach, attachment_of
+from avl_pegp.pet.context import Context
+from avl_pegp.pet.linear_adapter import LinearAdapter
 from avl_pegp.pet.lora import LoRA
 from avl_pegp.pet.prefix import Prefix
 from avl_pegp.pet.prompt import Prompt
@@ -12,6 +14,8 @@ from avl_pegp.pet.trainable import pet_parameters, trainable_tensors
 __all__ = [
     "Adapter",
     "Attachment",
+    "Context",
+    "LinearAdapter",
     "LoRA",
     "Prefix",
     "Prompt",

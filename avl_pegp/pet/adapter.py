@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avl_pegp.pet.config import Replace, require_positive, settle_blocks
+from avl_pegp.pet.config import require_positive, settle_place
 from avl_pegp.pet.rebase import Rebasable
+from avl_pegp.pet.towers import Tower
 
-_BRANCHES = {"mlp": "mlp", "attention": "attn"}
+_BRANCHES = {"mlp": ("mlp", "norm2"), "attention": ("attn", "norm1")}
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Adapter:
         parallel_to: the branch to stand beside, ``mlp`` or ``attention``.
         scale: s, a fixed number.
         blocks: indices of the blocks to change, ``None`` for all.
+        tower: ``"image"``, or ``"text"`` of a CLIP model.
 
     Raises:
         ValueError: a field outside its range.
@@ -50,6 +52,7 @@ class Adapter:
     parallel_to: str = "mlp"
     scale: float = 1.0
     blocks: tuple[int, ...] | Iterable[int] | None = None
+    tower: str = "image"
     depth: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
@@ -60,29 +63,28 @@ class Adapter:
             )
         if not math.isfinite(self.scale) or self.scale == 0:
             raise ValueError(f"Adapter.scale={self.scale!r}: must be a finite number other than 0")
-        settle_blocks(self, self.blocks)
+        settle_place(self, self.tower, self.blocks)
 
-    def install(self, blocks: nn.Sequential, indices: list[int], replace: Replace) -> None:
+    def install(self, tower: Tower) -> None:
         """Put a ``ParallelAdapter`` in the place of every chosen branch."""
-        name = _BRANCHES[self.parallel_to]
-        for i in indices:
-            norm = getattr(blocks[i], "norm2" if name == "mlp" else "norm1", None)
-            branch = getattr(blocks[i], name, None)
+        name, norm_name = _BRANCHES[self.parallel_to]
+        for i in tower.indices(self):
+            norm, branch = tower.find(i, norm_name), tower.find(i, name)
             like = getattr(norm, "weight", None)
             if branch is None or like is None:
                 raise TypeError(
-                    f"Adapter.parallel_to={self.parallel_to!r}, but blocks.{i} "
-                    f"({type(blocks[i]).__name__}) has no {name} behind a norm with weights"
+                    f"Adapter.parallel_to={self.parallel_to!r}, but {tower.path(i, name)} is not there, "
+                    f"or there is no norm with weights before it ({type(tower.blocks[i]).__name__})"
                 )
             if isinstance(branch, ParallelAdapter):
                 raise ValueError(
-                    f"blocks.{i}.{name} already has an adapter: give one Adapter for each branch"
+                    f"{tower.path(i, name)} already has an adapter: give one Adapter for each branch"
                 )
-            replace(blocks[i], name, ParallelAdapter(branch, like, self.bottleneck, self.scale))
+            tower.put(i, name, ParallelAdapter(branch, like, self.bottleneck, self.scale))
 
 
 class ParallelAdapter(Rebasable):
-    """A frozen branch and its adapter; ``(B, N, C)`` → ``(B, N, C)``.
+    """A frozen branch and its adapter; ``(..., C)`` → ``(..., C)``.
 
     Rebases leave adapters of K inner units in all, K a multiple of r: ``earlier_down`` (K, C + 1) is
     their ``[W_dn b_dn]`` one below the other, ``earlier_up`` (C, K + 1) their W_up side by side and

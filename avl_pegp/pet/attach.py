@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
 
 import torch
@@ -10,7 +11,8 @@ from torch import Tensor, nn
 
 from avl_pegp.pet.config import PETConfig
 from avl_pegp.pet.lora import LoRALinear, LoRAThirds
-from avl_pegp.pet.rebase import Rebasable
+from avl_pegp.pet.rebase import KeepsEarlier
+from avl_pegp.pet.towers import towers_of
 from avl_pegp.pet.trainable import classifier_of, trainable_tensors
 
 _NAME = "pet_attachment"
@@ -42,28 +44,31 @@ class Attachment(nn.Module):
         return {**trained, **self.earlier()}
 
     def earlier(self) -> dict[str, Tensor]:
-        """What rebases left, by name: increments of LoRAs and earlier branches of adapters."""
+        """What was trained earlier, by name: what rebases left, and settled contexts."""
         return {
             f"{path}.{name}": tensor
-            for path, layer in self._rebasable().items()
-            for name, tensor in layer.named_buffers(recurse=False)
+            for path, layer in self._keeping().items()
+            for name in layer.earlier
+            if (tensor := getattr(layer, name)) is not None
         }
 
     def take_earlier(self, tensors: Mapping[str, Tensor]) -> None:
-        """Put copies of what rebases left elsewhere, named as in ``earlier()``, in its place.
+        """Put copies of what was trained elsewhere, named as in ``earlier()``, in its place.
 
-        Other names are passed over. A layer of which nothing is named is as if never rebased.
+        Other names are passed over. A layer of which nothing is named is as if it had none.
 
         Raises:
             ValueError: the tensors of a layer are incomplete, or of a shape that does not fit. Layers
                 before it have theirs.
         """
-        for path, layer in self._rebasable().items():
+        for path, layer in self._keeping().items():
             layer.take_earlier(tensors, f"{path}.")
 
-    def _rebasable(self) -> dict[str, Rebasable]:
+    def _keeping(self) -> dict[str, KeepsEarlier]:
+        """The layers that were trained before; handles, which speak for them, are none."""
         layers = self._model[0].named_modules()
-        return {path: layer for path, layer in layers if isinstance(layer, Rebasable)}
+        found = {path: layer for path, layer in layers if not isinstance(layer, Attachment)}
+        return {path: layer for path, layer in found.items() if isinstance(layer, KeepsEarlier)}
 
     def train(self, mode: bool = True) -> Attachment:
         """Keep what is frozen in eval mode: its dropout off, its batch statistics still.
@@ -92,16 +97,7 @@ class Attachment(nn.Module):
         Raises:
             RuntimeError: already detached, or something else was wrapped around a PET since.
         """
-        model = self._model[0]
-        if getattr(model, _NAME, None) is not self:
-            raise RuntimeError("detach() after the PETs were detached: attach them again first")
-        now = {(id(parent), name): new for parent, name, _, new in self._replaced}
-        for parent, name, _, _ in self._replaced:
-            if getattr(parent, name, None) is not now[id(parent), name]:
-                raise RuntimeError(
-                    f"detach() out of order: {name} of a {type(parent).__name__} is no longer what "
-                    "attach put there; undo what was wrapped around it later first"
-                )
+        model = self._require_in_place("detach()")
         for parent, name, original, _ in reversed(self._replaced):
             setattr(parent, name, original)
         delattr(model, _NAME)
@@ -112,6 +108,39 @@ class Attachment(nn.Module):
             module.training = name in self._training
         if model.training is not mode:
             model.train(mode)
+        return model
+
+    @contextmanager
+    def disabled(self) -> Iterator[nn.Module]:
+        """Inside this block the model is without its PETs, as it was before ``attach``.
+
+        A teacher at no cost: the same frozen weights serve both. The classifier stays as it is.
+
+        Raises:
+            RuntimeError: already detached, or something else was wrapped around a PET since.
+        """
+        model = self._require_in_place("disabled()")
+        for parent, name, original, _ in reversed(self._replaced):
+            setattr(parent, name, original)
+        self.train(model.training)  # what was out of the model has missed changes of mode
+        try:
+            yield model
+        finally:
+            for parent, name, _, new in self._replaced:
+                setattr(parent, name, new)
+
+    def _require_in_place(self, call: str) -> nn.Module:
+        """The model, where all that attach put into it is still there."""
+        model = self._model[0]
+        if getattr(model, _NAME, None) is not self:
+            raise RuntimeError(f"{call} after the PETs were detached: attach them again first")
+        now = {(id(parent), name): new for parent, name, _, new in self._replaced}
+        for parent, name, _, _ in self._replaced:
+            if getattr(parent, name, None) is not now[id(parent), name]:
+                raise RuntimeError(
+                    f"{call} out of order: {name} of a {type(parent).__name__} is no longer what "
+                    "attach put there; undo what was wrapped around it later first"
+                )
         return model
 
     @torch.no_grad()
@@ -156,15 +185,17 @@ def attachment_of(model: nn.Module) -> Attachment | None:
 
 
 def attach(model: nn.Module, *pets: PETConfig) -> Attachment:
-    """Freeze a timm vision transformer and build PETs into it.
+    """Freeze a vision transformer or a CLIP model and build PETs into it.
 
     The PETs and the classifier (``model.get_classifier()``) stay trainable; the PETs take the
-    model's device and dtype. LoRA and Adapter leave the output as it was, to the bit.
+    model's device and dtype. LoRA and Adapter leave the output as it was: to the bit in timm's models,
+    in open_clip's but for rounding.
 
     Args:
         model: a timm ``VisionTransformer``, or a model of the same form: ``blocks`` with ``norm1``,
-            ``attn``, ``norm2`` and ``mlp``.
-        pets: ``LoRA``, ``Adapter``, ``Prefix`` and ``Prompt`` configurations, any mixture.
+            ``attn``, ``norm2`` and ``mlp``; or what ``create_clip`` returns.
+        pets: ``LoRA``, ``Adapter``, ``Prefix`` and ``Prompt`` configurations, any mixture; for CLIP
+            also ``LinearAdapter`` and ``Context``.
 
     Returns:
         A handle with ``detach()``; also a context manager that detaches at its end.
@@ -196,22 +227,19 @@ def attach(model: nn.Module, *pets: PETConfig) -> Attachment:
         raise RuntimeError(
             "this model already has PETs: detach() them first, or give all to one attach call"
         )
-    blocks = getattr(model, "blocks", None)
-    if not isinstance(blocks, nn.Sequential) or not callable(
-        getattr(model, "get_classifier", None)
-    ):
-        raise TypeError(
-            f"{type(model).__name__} has no `blocks` in sequence with a `get_classifier()`: attach "
-            "takes a timm VisionTransformer or a model of the same form"
-        )
-    chosen = [_block_indices(pet, len(blocks)) for pet in pets]
-
     attachment = Attachment(model, pets)
+    towers = towers_of(model, attachment._replace)
+    absent = [pet for pet in pets if pet.tower not in towers]
+    if absent:
+        raise TypeError(
+            f"{absent[0]} for a {type(model).__name__}, which has no {absent[0].tower} tower: it has "
+            f"{', '.join(towers)}"
+        )
     model.add_module(_NAME, attachment)
     try:
         model.requires_grad_(False)
-        for pet, indices in sorted(zip(pets, chosen, strict=True), key=lambda pair: pair[0].depth):
-            pet.install(blocks, indices, attachment._replace)
+        for pet in sorted(pets, key=lambda pet: pet.depth):
+            pet.install(towers[pet.tower])
     except BaseException:
         attachment.detach()
         raise
@@ -219,15 +247,3 @@ def attach(model: nn.Module, *pets: PETConfig) -> Attachment:
     attachment._tensors = tuple(trainable_tensors(model))
     model.train(model.training)
     return attachment
-
-
-def _block_indices(pet: PETConfig, depth: int) -> list[int]:
-    if pet.blocks is None:
-        return list(range(depth))
-    wrong = [i for i in pet.blocks if i >= depth]
-    if wrong:
-        raise ValueError(
-            f"{type(pet).__name__}.blocks has {wrong}, but the model has {depth} blocks: must be "
-            f"from 0 to {depth - 1}"
-        )
-    return list(pet.blocks)

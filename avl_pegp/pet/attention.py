@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avl_pegp.pet.config import Replace
+from avl_pegp.pet.fused import attend, split_heads
+from avl_pegp.pet.towers import Tower
 
 _KNOWN_PARTS = {"qkv", "q_norm", "k_norm", "attn_drop", "norm", "gate", "proj", "proj_drop"}
 
@@ -75,8 +76,7 @@ class TokenAttention(nn.Module):
     ) -> Tensor:
         base: Any = self.base
         B, N, _ = x.shape
-        qkv = base.qkv(x).reshape(B, N, 3, base.num_heads, -1).permute(2, 0, 3, 1, 4)
-        q, k, v = qkv.unbind(0)  # each (B, H, N, d_h)
+        q, k, v = split_heads(base, x)
         q, k = base.q_norm(q), base.k_norm(k)
 
         learned = cast(list[LearnedTokens], list(self.tokens.values()))
@@ -94,15 +94,7 @@ class TokenAttention(nn.Module):
             for tokens, mass in zip(learned, masses, strict=False):
                 tokens.observe(base, q, mass)
 
-        y = F.scaled_dot_product_attention(
-            q,
-            k,
-            v,
-            attn_mask=mask,
-            dropout_p=base.attn_drop.p if base.training else 0.0,
-            scale=base.scale,
-        )
-        y = base.norm(y.transpose(1, 2).reshape(B, N, -1))
+        y = base.norm(attend(base, q, k, v, mask))
         gate = getattr(base, "gate", None)  # only newer versions of timm have one
         if gate is not None:
             y = y * gate(x).sigmoid()
@@ -123,29 +115,26 @@ def _widen(
     return F.pad(mask, (learned, 0))
 
 
-def attention_with_tokens(
-    blocks: nn.Sequential, i: int, kind: str, replace: Replace
-) -> TokenAttention:
-    """The block's attention, made able to take learned tokens of this kind.
+def attention_with_tokens(tower: Tower, i: int, kind: str) -> TokenAttention:
+    """The attention of block i, made able to take learned tokens of this kind.
 
     Raises:
-        TypeError: the attention is not timm's fused ``Attention``.
+        TypeError: the attention is not timm's fused ``Attention``, or open_clip's multi-head one.
         ValueError: it already has tokens of this kind.
     """
-    attention = getattr(blocks[i], "attn", None)
+    attention, path = tower.find(i, "attn"), tower.path(i, "attn")
     if isinstance(attention, TokenAttention):
         if kind in attention.tokens:
-            raise ValueError(
-                f"blocks.{i}.attn already has a {kind}: give one {kind} for each block"
-            )
+            raise ValueError(f"{path} already has a {kind}: give one {kind} for each block")
         return attention
     if attention is None or not _is_plain_attention(attention):
+        found = "nothing" if attention is None else type(attention).__name__
         raise TypeError(
-            f"blocks.{i}.attn is {type(attention).__name__}: a {kind} needs timm's Attention with a "
-            "fused qkv projection and no rotary or differential scores"
+            f"{path} is {found}: a {kind} needs timm's Attention with a fused qkv projection and no "
+            "rotary or differential scores, or open_clip's nn.MultiheadAttention"
         )
     wrapped = TokenAttention(attention)
-    replace(blocks[i], "attn", wrapped)
+    tower.put(i, "attn", wrapped)
     return wrapped
 
 

@@ -1,29 +1,32 @@
-"""What every PET configuration shares: the fields that name blocks, and the checks of numbers."""
+"""What every PET configuration shares: the fields that say where it goes, and the checks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, Protocol
 
-from torch import nn
+from avl_pegp.pet.towers import Tower
 
-Replace = Callable[[nn.Module, str, nn.Module], None]
-"""``replace(parent, name, new)`` puts ``new`` in the place of ``parent.name`` and remembers it."""
+TOWERS = ("image", "text")
 
 
 class PETConfig(Protocol):
-    """A frozen dataclass that can build its modules into the blocks of a vision transformer."""
+    """A frozen dataclass that can build its modules into a tower of a model."""
 
     @property
     def depth(self) -> int:
         """How far out the PET wraps: 0 linear layers, 1 attention, 2 branches, 3 blocks."""
 
     @property
+    def tower(self) -> str:
+        """The tower that it goes into."""
+
+    @property
     def blocks(self) -> tuple[int, ...] | None:
         """The indices of the blocks to change; ``None`` means all."""
 
-    def install(self, blocks: nn.Sequential, indices: list[int], replace: Replace) -> None:
-        """Build the PET into ``blocks[i]`` for every ``i`` in ``indices``."""
+    def install(self, tower: Tower) -> None:
+        """Build the PET into the tower."""
 
 
 def require_positive(owner: object, **fields: Any) -> None:
@@ -35,8 +38,16 @@ def require_positive(owner: object, **fields: Any) -> None:
             )
 
 
-def settle_blocks(owner: object, blocks: Iterable[int] | None) -> None:
-    """Turn a frozen dataclass's ``blocks`` into a sorted tuple, or raise ValueError."""
+def settle_place(owner: object, tower: str, blocks: Iterable[int] | None) -> None:
+    """Turn a frozen dataclass's ``blocks`` into a sorted tuple; check its ``tower``.
+
+    Raises:
+        ValueError: either is not a possible one.
+    """
+    if tower not in TOWERS:
+        raise ValueError(
+            f"{type(owner).__name__}.tower={tower!r}: must be one of {', '.join(TOWERS)}"
+        )
     if blocks is None:
         return
     indices = tuple(blocks)

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avl_pegp.pet.config import Replace, require_positive, settle_blocks
+from avl_pegp.pet.config import require_positive, settle_place
 from avl_pegp.pet.rebase import Rebasable
+from avl_pegp.pet.towers import Tower
 
-_PARENTS = {"qkv": "attn", "proj": "attn", "fc1": "mlp", "fc2": "mlp"}
+_LAYERS = ("qkv", "proj", "fc1", "fc2")
 _THIRDS = ("q", "k", "v")  # of qkv's outputs, in this order
 
 
@@ -43,6 +44,7 @@ class LoRA:
         targets: which linear layers of a block, of ``qkv``, ``proj`` (attention), ``fc1``, ``fc2``
             (MLP); in the place of ``qkv`` any of ``q``, ``k``, ``v``.
         blocks: indices of the blocks to change, ``None`` for all.
+        tower: ``"image"``, or ``"text"`` of a CLIP model.
 
     Raises:
         ValueError: a field outside its range; at ``attach``, a rank above a target's width.
@@ -56,6 +58,7 @@ class LoRA:
     alpha: float | None = None
     targets: tuple[str, ...] = ("qkv",)
     blocks: tuple[int, ...] | Iterable[int] | None = None
+    tower: str = "image"
     depth: ClassVar[int] = 0
 
     def __post_init__(self) -> None:
@@ -63,7 +66,7 @@ class LoRA:
         if self.alpha is not None and not (math.isfinite(self.alpha) and self.alpha > 0):
             raise ValueError(f"LoRA.alpha={self.alpha!r}: must be a finite number above 0, or None")
         targets = (self.targets,) if isinstance(self.targets, str) else tuple(self.targets)
-        allowed = (*_PARENTS, *_THIRDS)
+        allowed = (*_LAYERS, *_THIRDS)
         if not targets or len(set(targets)) != len(targets) or not set(targets) <= set(allowed):
             raise ValueError(
                 f"LoRA.targets={self.targets!r}: must be distinct names of {', '.join(allowed)}"
@@ -74,27 +77,25 @@ class LoRA:
                 "k, v that shall have a LoRA of their own"
             )
         object.__setattr__(self, "targets", targets)
-        settle_blocks(self, self.blocks)
+        settle_place(self, self.tower, self.blocks)
 
-    def install(self, blocks: nn.Sequential, indices: list[int], replace: Replace) -> None:
+    def install(self, tower: Tower) -> None:
         """Put a ``LoRALinear`` or a ``LoRAThirds`` in the place of every target layer."""
         scale = 1.0 if self.alpha is None else self.alpha / self.rank
         thirds = [target for target in self.targets if target in _THIRDS]
         names = dict.fromkeys("qkv" if target in thirds else target for target in self.targets)
-        for i in indices:
+        for i in tower.indices(self):
             for name in names:
-                parent, layer = self._find(blocks, i, name)
+                layer = self._find(tower, i, name)
                 if name == "qkv" and thirds:
-                    replace(parent, name, LoRAThirds(layer, thirds, self.rank, scale))
+                    tower.put(i, name, LoRAThirds(layer, thirds, self.rank, scale))
                 else:
-                    replace(parent, name, LoRALinear(layer, self.rank, scale))
+                    tower.put(i, name, LoRALinear(layer, self.rank, scale))
 
-    def _find(self, blocks: nn.Sequential, i: int, name: str) -> tuple[nn.Module, nn.Linear]:
-        """A target layer and its parent, where this LoRA fits on it."""
-        path = f"blocks.{i}.{_PARENTS[name]}.{name}"
-        parent = getattr(blocks[i], _PARENTS[name], None)
-        layer = getattr(parent, name, None)
-        if parent is None or type(layer) is not nn.Linear:
+    def _find(self, tower: Tower, i: int, name: str) -> nn.Linear:
+        """A target layer, where this LoRA fits on it."""
+        layer, path = tower.find(i, name), tower.path(i, name)
+        if type(layer) is not nn.Linear:
             found = "nothing" if layer is None else type(layer).__name__
             raise TypeError(
                 f"LoRA.targets={self.targets!r}, but {path} is {found}: it must be a plain nn.Linear; "
@@ -112,7 +113,7 @@ class LoRA:
                 f"LoRA.rank={self.rank} is above the width {width} of {path}: "
                 f"must be at most {width}"
             )
-        return parent, layer
+        return layer
 
 
 class LowRank(Rebasable):

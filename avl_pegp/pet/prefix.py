@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from avl_pegp.pet.attention import HeadLinear, attention_with_tokens
-from avl_pegp.pet.config import Replace, require_positive, settle_blocks
+from avl_pegp.pet.config import require_positive, settle_place
 from avl_pegp.pet.lora import frozen_linear
+from avl_pegp.pet.towers import Tower
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Prefix:
     Args:
         length: L, the number of keys and values for each head.
         blocks: indices of the blocks to change, ``None`` for all.
+        tower: ``"image"``, or ``"text"`` of a CLIP model.
 
     Raises:
         ValueError: a field outside its range.
@@ -39,16 +41,17 @@ class Prefix:
 
     length: int
     blocks: tuple[int, ...] | Iterable[int] | None = None
+    tower: str = "image"
     depth: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         require_positive(self, length=self.length)
-        settle_blocks(self, self.blocks)
+        settle_place(self, self.tower, self.blocks)
 
-    def install(self, blocks: nn.Sequential, indices: list[int], replace: Replace) -> None:
+    def install(self, tower: Tower) -> None:
         """Give every chosen block's attention a ``PrefixTokens``."""
-        for i in indices:
-            attention = attention_with_tokens(blocks, i, "prefix", replace)
+        for i in tower.indices(self):
+            attention = attention_with_tokens(tower, i, "prefix")
             attention.tokens["prefix"] = PrefixTokens(attention.base, self.length)
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avl_pegp.pet.attention import attention_with_tokens, is_observed
-from avl_pegp.pet.config import Replace, require_positive, settle_blocks
+from avl_pegp.pet.config import require_positive, settle_place
 from avl_pegp.pet.lora import frozen_linear
+from avl_pegp.pet.towers import Tower
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Prompt:
         length: L, the number of tokens.
         blocks: indices of the blocks, ``None`` for all; consecutive where ``deep=False``.
         deep: one set for each block (exact), or input tokens (approximate).
+        tower: ``"image"``, or ``"text"`` of a CLIP model, there with ``deep=True`` alone.
 
     Raises:
         ValueError: a field outside its range.
@@ -50,6 +52,7 @@ class Prompt:
     length: int
     blocks: tuple[int, ...] | Iterable[int] | None = None
     deep: bool = True
+    tower: str = "image"
 
     @property
     def depth(self) -> int:
@@ -58,13 +61,19 @@ class Prompt:
 
     def __post_init__(self) -> None:
         require_positive(self, length=self.length)
-        settle_blocks(self, self.blocks)
+        settle_place(self, self.tower, self.blocks)
+        if self.tower == "text" and not self.deep:
+            raise ValueError(
+                "Prompt.deep=False with tower='text': tokens at the end of a text are never seen by "
+                "those before; use deep=True, or a Context"
+            )
 
-    def install(self, blocks: nn.Sequential, indices: list[int], replace: Replace) -> None:
+    def install(self, tower: Tower) -> None:
         """Give the chosen blocks their prompt."""
+        indices = tower.indices(self)
         if self.deep:
             for i in indices:
-                attention = attention_with_tokens(blocks, i, "prompt", replace)
+                attention = attention_with_tokens(tower, i, "prompt")
                 attention.tokens["prompt"] = PromptRows(attention.base, self.length)
             return
         first, last = indices[0], indices[-1]
@@ -73,10 +82,10 @@ class Prompt:
                 f"Prompt.blocks={tuple(indices)} with deep=False: must be consecutive, as input "
                 "tokens flow from the first block to the last"
             )
-        like = cast(Tensor, blocks[first].get_submodule("norm1").weight)
+        like = tower.like()
         tokens = InputTokens(self.length, like.numel(), like)
-        replace(blocks, str(last), TokensLeave(blocks[last], self.length))
-        replace(blocks, str(first), TokensEnter(blocks[first], tokens))
+        tower.put_block(last, TokensLeave(tower.blocks[last], self.length))
+        tower.put_block(first, TokensEnter(tower.blocks[first], tokens))
 
 
 class PromptRows(nn.Module):
@@ -154,10 +163,8 @@ class TokensEnter(nn.Module):
         self.base = base
         self.prompt = tokens
 
-    def forward(
-        self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False
-    ) -> Tensor:
-        if attn_mask is not None or is_causal:
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        if any(given is not None and given is not False for given in (*args, *kwargs.values())):
             raise ValueError(
                 "attn_mask or is_causal is given, but does not cover the tokens that "
                 "Prompt(deep=False) adds: use Prompt(deep=True)"
@@ -177,6 +184,6 @@ class TokensLeave(nn.Module):
         self.base = base
         self.length = length
 
-    def forward(self, x: Tensor, **kwargs: Any) -> Tensor:
-        y: Tensor = self.base(x, **kwargs)
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        y: Tensor = self.base(x, *args, **kwargs)
         return y[:, : -self.length]

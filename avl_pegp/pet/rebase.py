@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,16 @@ from torch.nn import functional as F
 
 Free = Callable[[Tensor], Tensor]
 """``free(matrix)``, ``(out, d)`` → ``(out, d)``: the part of a map that gives zero on old inputs."""
+
+
+@runtime_checkable
+class KeepsEarlier(Protocol):
+    """A layer that holds what it was trained to before in buffers, which are ``None`` at first."""
+
+    earlier: ClassVar[tuple[str, ...]]
+
+    def take_earlier(self, tensors: Mapping[str, Tensor], prefix: str = "") -> None:
+        """Put copies of them in place."""
 
 
 class Rebasable(nn.Module, ABC):
@@ -53,7 +63,7 @@ class Rebasable(nn.Module, ABC):
         super().__init__()
         for name in self.earlier:
             self.register_buffer(name, None)
-        self.register_load_state_dict_pre_hook(_take_from_state)
+        self.register_load_state_dict_pre_hook(take_from_state)
 
     @abstractmethod
     def keep_branch(self) -> None:
@@ -153,7 +163,7 @@ def free_part(fresh: Tensor, free: Free) -> Tensor:
     return free(part * (size / left))  # again, as the rounding of the first time grew with it
 
 
-def _take_from_state(module: Rebasable, state: dict[str, Any], prefix: str, *_: object) -> None:
+def take_from_state(module: KeepsEarlier, state: dict[str, Any], prefix: str, *_: object) -> None:
     """Before ``load_state_dict``: take what the state has, for which there may be no room yet."""
     if any(prefix + name in state for name in module.earlier):
         module.take_earlier(state, prefix)

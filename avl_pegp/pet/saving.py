@@ -14,19 +14,23 @@ from torch import nn
 from avl_pegp.pet.adapter import Adapter
 from avl_pegp.pet.attach import attach, attachment_of
 from avl_pegp.pet.config import PETConfig
+from avl_pegp.pet.context import Context
+from avl_pegp.pet.linear_adapter import LinearAdapter
 from avl_pegp.pet.lora import LoRA
 from avl_pegp.pet.prefix import Prefix
 from avl_pegp.pet.prompt import Prompt
 
-_KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Adapter, LoRA, Prefix, Prompt)}
+_KINDS: dict[str, type[Any]] = {
+    kind.__name__: kind for kind in (Adapter, Context, LinearAdapter, LoRA, Prefix, Prompt)
+}
 _CONFIG, _TENSORS = "pet.json", "pet.safetensors"
 
 
 def save_pet(model: nn.Module, folder: str | os.PathLike[str]) -> None:
     """Write the PETs and the classifier of a model to ``folder``: ``pet.safetensors``, ``pet.json``.
 
-    What rebases left of earlier branches is saved too. Files that are there are replaced; each
-    appears whole or not at all.
+    What rebases left of earlier branches, and settled contexts, are saved too. Files that are there
+    are replaced; each appears whole or not at all.
 
     Args:
         model: a model with PETs attached.

@@ -1,22 +1,29 @@
 """Avalanche plugins: thin shells over ``avl_pegp.projection`` and ``avl_pegp.backbones``, and rivals."""
 
 from avl_pegp.plugins.class_statistics import ClassStatisticsPlugin
+from avl_pegp.plugins.context_per_experience import ContextPerExperiencePlugin
 from avl_pegp.plugins.distillation import LwFPlugin
 from avl_pegp.plugins.experience import classes_of, statistics_loader
 from avl_pegp.plugins.masked_cross_entropy import MaskedCrossEntropy, masked_cross_entropy
 from avl_pegp.plugins.pegp import PEGPPlugin
 from avl_pegp.plugins.progress import ProgressPlugin
 from avl_pegp.plugins.regularization import EWCPlugin, L2Plugin
+from avl_pegp.plugins.vr_lwf import random_sentences, vr_lwf
+from avl_pegp.plugins.zscl import ZSCLPlugin
 
 __all__ = [
     "ClassStatisticsPlugin",
+    "ContextPerExperiencePlugin",
     "EWCPlugin",
     "L2Plugin",
     "LwFPlugin",
     "MaskedCrossEntropy",
     "PEGPPlugin",
     "ProgressPlugin",
+    "ZSCLPlugin",
     "classes_of",
     "masked_cross_entropy",
+    "random_sentences",
     "statistics_loader",
+    "vr_lwf",
 ]

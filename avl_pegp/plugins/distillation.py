@@ -39,13 +39,20 @@ def distillation_loss(student: Tensor, teacher: Tensor, temperature: float = 2.0
     return temperature**2 * F.kl_div(now, then, reduction="batchmean", log_target=True)
 
 
+def require_temperature(temperature: float) -> None:
+    """Raise ValueError for a temperature that is not a finite number above 0."""
+    if not 0 < temperature < math.inf:
+        raise ValueError(f"temperature={temperature!r}: must be a finite number above 0")
+
+
 class LwFPlugin(LastTaskPlugin):
     """Learning without forgetting: old classes' logits on new images stay what they were.
 
     ``loss + strength · T² · KL(teacher ‖ student)`` over the classes of all earlier tasks, on the
     minibatch that is trained on. The teacher is the same model in eval mode, with the trainable
     tensors that the last task left: the frozen backbone serves both, at the cost of one forward pass
-    more. The model is called with images alone.
+    more. The model is called with images alone, and must give old classes their logits: a CLIP inside
+    ``model.only(...)`` without them is refused.
 
     Reference: Li & Hoiem, Learning without Forgetting (2016), arXiv 1606.09282.
 
@@ -54,7 +61,8 @@ class LwFPlugin(LastTaskPlugin):
         temperature: T of both softmaxes, finite and above 0.
 
     Raises:
-        ValueError: ``temperature`` outside that; for others see ``LastTaskPlugin``.
+        ValueError: ``temperature`` outside that; in training, logits of old classes that are −∞; for
+            others see ``LastTaskPlugin``.
 
     Example:
         >>> LwFPlugin(1.0).temperature  # Naive(..., plugins=[this, PEGPPlugin()]), or alone
@@ -63,8 +71,7 @@ class LwFPlugin(LastTaskPlugin):
 
     def __init__(self, strength: float, temperature: float = 2.0) -> None:
         super().__init__(strength)
-        if not 0 < temperature < math.inf:
-            raise ValueError(f"temperature={temperature!r}: must be a finite number above 0")
+        require_temperature(temperature)
         self.temperature = temperature
         self.classes: set[int] = set()
 
@@ -72,6 +79,12 @@ class LwFPlugin(LastTaskPlugin):
         """The distillation loss over the logits of old classes."""
         old = sorted(self.classes)
         student, teacher = strategy.mb_output[:, old], self.teach(strategy)[:, old]
+        silent = student.isneginf().any(dim=0).nonzero().flatten().tolist()
+        if silent:
+            raise ValueError(
+                f"the logits of old classes {[old[i] for i in silent]} are −∞, and LwF holds on to "
+                "them: train outside model.only(...), or name old classes there too"
+            )
         return distillation_loss(student, teacher, self.temperature)
 
     def teach(self, strategy: SupervisedTemplate) -> Tensor:

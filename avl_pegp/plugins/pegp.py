@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from avalanche.training.plugins import SupervisedPlugin
@@ -59,6 +59,10 @@ class PEGPPlugin(SupervisedPlugin[SupervisedTemplate]):
             refusing it.
         protection: which directions are chosen, and how firmly they are held; see ``Protection``.
         rebase: after each experience let LoRAs and adapters start anew beside what they learned.
+        references: batches of inputs, as a loader or a list gives them, on which the model's answers
+            are to be kept from the very beginning, such as images like those of its pretraining: what
+            a CLIP can do zero-shot then stays. They count as an experience before the first, also for
+            an ``energy`` that is a schedule. Not for PETs of a text tower.
         every: iterations between two extensions of the bases, in online streams without boundaries.
         progress: show a bar while statistics are gathered.
 
@@ -90,6 +94,7 @@ class PEGPPlugin(SupervisedPlugin[SupervisedTemplate]):
         freeze_uncovered: bool = False,
         protection: Protection | None = None,
         rebase: bool = False,
+        references: Iterable[Any] | None = None,
         every: int = 100,
         progress: bool = True,
     ) -> None:
@@ -107,6 +112,7 @@ class PEGPPlugin(SupervisedPlugin[SupervisedTemplate]):
             rebase=rebase,
         )
         self.samples, self.every = samples, every
+        self.references = references
         self.progress = progress
         self._loaded: dict[str, Any] | None = None
         # In online streams: whose pieces come, and what has come since bases last grew.
@@ -155,6 +161,8 @@ class PEGPPlugin(SupervisedPlugin[SupervisedTemplate]):
             self.pegp.load_state_dict(self._loaded)
             self._loaded = None
             self._pending_iterations = 0
+        if self.references is not None and not self.pegp.past.experiences:
+            self._protect(self.references)
         if self._pending_iterations == 0:
             self._begin(strategy)
 
@@ -202,6 +210,16 @@ class PEGPPlugin(SupervisedPlugin[SupervisedTemplate]):
         if self._pending_iterations:
             self.pegp.extend()
             self._pending_iterations = 0
+
+    def _protect(self, references: Iterable[Any]) -> None:
+        """Keep what the model answers on these inputs as it is before any training."""
+        if getattr(self.pegp.model, "trains_text", False):
+            raise ValueError(
+                "references with a PET in the text tower: they are images, and say nothing of the texts "
+                "that are to be kept; leave references out, or tune the image side alone"
+            )
+        self.pegp.gather(watched(references, "PEGP: references", self.progress))
+        self.pegp.extend()
 
     def _begin(self, strategy: SupervisedTemplate) -> None:
         """Where tasks are not told, classes are admitted as they occur."""

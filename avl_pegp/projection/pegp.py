@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Literal, get_args
 
 import torch
@@ -110,6 +110,7 @@ class PEGP:
         self._gathered: dict[str, Moment] = {}
         self._coverage = Coverage()
         self._begun = False
+        self._classes: Collection[int] | None = None
         # Weights after the latest step, where steps are held in part and each must be taken by itself.
         self._last: dict[str, Tensor] | None = None
 
@@ -141,7 +142,7 @@ class PEGP:
             rows = self.past.rows.begin(head.read(tensors)[0], classes, start)
             if self.project != "none":
                 head.write(rows[None], tensors)
-        self._begun = True
+        self._begun, self._classes = True, classes
         self.project_step()
 
     def admit(self, classes: Collection[int]) -> None:
@@ -191,7 +192,10 @@ class PEGP:
     def gather(self, loader: Iterable[Any], forward: Callable[[Any], object] | None = None) -> None:
         """Add the features of an experience to the statistics, in eval mode and without gradients.
 
-        Changes that anyone made to protected tensors since the last step are projected first.
+        Changes that anyone made to protected tensors since the last step are projected first. A model
+        that trains on class prompts (``model.trains_text``) is shown those of the classes that
+        ``begin`` was told, by ``model.only(classes)``, and no others; all by ``model.only(None)``
+        where it was told none.
 
         Args:
             loader: batches; the model is called on a batch's first element (or on a tensor).
@@ -205,7 +209,7 @@ class PEGP:
         if self._begun:
             self.project_step()
         observer = self._observer()
-        with inference_state(self.model), observer.watching():
+        with inference_state(self.model), self._own_prompts(), observer.watching():
             for batch in loader:
                 self._forward(batch) if forward is None else forward(batch)
                 observer.end_of_batch()
@@ -226,10 +230,16 @@ class PEGP:
 
         Raises:
             RuntimeError: ``begin`` was not called.
-            ValueError: NaN or infinite features (the site is named), or a trainable tensor that was
-                replaced since ``begin``.
+            ValueError: NaN or infinite features (the site is named), a trainable tensor that was
+                replaced since ``begin``, or a model that trains on class prompts.
         """
         self._require_begun()
+        if getattr(self.model, "trains_text", False):
+            raise ValueError(
+                "the text side is trained in a stream whose statistics come from training: a training "
+                "step shows the prompts of all classes, also of those to come; train the image side "
+                "alone, or use a stream of whole experiences"
+            )
         self._coverage.require_current(self.model)
         observer = self._observer(samples)
         with observer.watching():
@@ -260,7 +270,7 @@ class PEGP:
             self.protection,
             self.rebase,
         )
-        self._gathered, self._begun, self._last = {}, False, None
+        self._gathered, self._begun, self._classes, self._last = {}, False, None, None
 
     def restarted(self) -> list[nn.Parameter]:
         """Where branches start anew after each experience, their parameters; else none.
@@ -305,7 +315,7 @@ class PEGP:
         check_weights = self.project == "step"
         self.past = past_from_state(state, self.model, coverage, check_weights)
         self._coverage = coverage
-        self._gathered, self._begun, self._last = {}, False, None
+        self._gathered, self._begun, self._classes, self._last = {}, False, None, None
 
     def _look_over(self) -> None:
         coverage = cover(self.model, self.classifier, self.exclude, self.freeze_uncovered)
@@ -320,6 +330,14 @@ class PEGP:
         observed = self._coverage.observed().items()
         modules = {name: (site.module, site.groups) for name, site in observed}
         return Observer(modules, self._gathered, samples)
+
+    def _own_prompts(self) -> AbstractContextManager[None]:
+        """Where class prompts are trained on, those of the present classes alone."""
+        if not getattr(self.model, "trains_text", False):
+            return nullcontext()
+        model: Any = self.model
+        own: AbstractContextManager[None] = model.only(self._classes)
+        return own
 
     def _require_all_seen(self, moments: Collection[str]) -> None:
         silent = [name for name in self._coverage.observed() if name not in moments]

@@ -163,11 +163,15 @@ def fingerprint(model: nn.Module, trained: Collection[str]) -> str:
     """SHA-256 over names, shapes and bytes of the tensors that are not trained.
 
     Floating-point buffers count, such as running statistics; others, such as a growing head's record
-    of its classes, do not.
+    of its classes, do not, nor what a module says is added to without changing what was there, by an
+    attribute ``growing`` with the names of buffers.
     """
     digest = hashlib.sha256()
+    layers = model.named_modules()
+    grow = {f"{path}.{name}" for path, m in layers for name in getattr(m, "growing", ())}
     parameters = ((n, p) for n, p in model.named_parameters() if n not in set(trained))
-    buffers = ((n, b) for n, b in model.named_buffers() if b.is_floating_point())
+    floats = ((n, b) for n, b in model.named_buffers() if b.is_floating_point())
+    buffers = ((n, b) for n, b in floats if n not in grow)
     for name, tensor in (*parameters, *buffers):
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)

@@ -3,11 +3,12 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 from torchvision import transforms
 from torchvision.transforms import functional as F
 
-from avl_pegp.backbones import TRANSFORMS, create_vit, transforms_of
+from avl_pegp.backbones import TRANSFORMS, create_clip, create_vit, transforms_of
 
 MODELS = {
     "tiny_vit_32.latin": {},
@@ -104,7 +105,56 @@ def test_training_has_the_steps_and_ranges_of_the_published_code() -> None:
         assert (crop.scale, crop.interpolation.value) == ((0.08, 1.0), interpolation)
 
 
+def clip_of(name: str, **options) -> torch.nn.Module:
+    with torch.device("meta"):
+        return create_clip(name, ["a"], tokenizer=lambda t: torch.zeros(len(t), 16), **options)
+
+
+CLIPS = {
+    "tiny_clip_32.glyphs": {},
+    "ViT-B-16": {"vision_cfg": {"layers": 1}},
+    "ViT-B-16-SigLIP": {"vision_cfg": {"image_size": 96}},  # squashes, and is centred on 0.5
+}
+
+
+@pytest.mark.parametrize("name", CLIPS)
+@pytest.mark.parametrize("image", [picture(), picture(8, 40), picture(300, 260)])
+def test_evaluation_of_clip_is_that_of_open_clip(name: str, image: Image.Image) -> None:
+    model = clip_of(name, **CLIPS[name])
+    pixels = PreprocessCfg(**model.clip.visual.preprocess_cfg)
+    expected = image_transform_v2(pixels, is_train=False)(image)
+    torch.testing.assert_close(transforms_of(model)[1](image), expected)
+
+
+@pytest.mark.parametrize("name", CLIPS)
+def test_training_of_clip_has_the_steps_of_open_clip_and_no_flip(name: str) -> None:
+    model = clip_of(name, **CLIPS[name])
+    crop, to_tensor, normalise = transforms_of(model)[0].transforms
+    own = image_transform_v2(PreprocessCfg(**model.clip.visual.preprocess_cfg), is_train=True)
+    assert (crop.scale, crop.interpolation) == (
+        own.transforms[0].scale,
+        own.transforms[0].interpolation,
+    )
+    assert tuple(crop.size) == tuple(model.clip.visual.image_size)
+    assert (normalise.mean, normalise.std) == (own.transforms[-1].mean, own.transforms[-1].std)
+
+
+@pytest.mark.parametrize("recipe", TRANSFORMS)
+def test_clip_has_all_recipes(recipe: str) -> None:
+    for transform in transforms_of(clip_of("tiny_clip_32.glyphs"), recipe):
+        assert transform(picture()).shape == (3, 32, 32)
+
+
+def test_the_default_recipe_is_the_models_own() -> None:
+    for model, recipe in (
+        (model_of("tiny_vit_32.latin"), "timm"),
+        (clip_of("ViT-B-16"), "open_clip"),
+    ):
+        for found, expected in zip(transforms_of(model), transforms_of(model, recipe), strict=True):
+            assert repr(found) == repr(expected)
+
+
 def test_an_unknown_recipe_lists_the_known_ones() -> None:
-    known = "timm, published, autoaugment, autoaugment_cifar"
+    known = "timm, published, autoaugment, autoaugment_cifar, open_clip"
     with pytest.raises(ValueError, match=f"recipe='strong' is not known; choose from {known}"):
         transforms_of(model_of("tiny_vit_32.latin"), "strong")

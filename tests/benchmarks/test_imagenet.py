@@ -3,10 +3,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+from miniature import IMAGENET100
 from PIL import Image
 
 from avl_pegp.benchmarks import DataError, split_imagenet100, split_imagenet_r
 from avl_pegp.benchmarks._imagenet_r_parts import in_training_part
+
+HUNDRED = IMAGENET100.read_text().split()
 
 
 def paint(path: Path) -> None:
@@ -73,8 +76,8 @@ def test_a_split_file_decides_instead_and_is_on_record(miniature, tmp_path: Path
 
 SPLIT_FAULTS = {
     "names a file that is not there": (
-        lambda train, test: (train, [*test, "n00000001/none.jpg"]),
-        "1 are named but not there: n00000001/none.jpg",
+        lambda train, test: (train, [*test, "n01440764/none.jpg"]),
+        "1 are named but not there: n01440764/none.jpg",
     ),
     "names a class that is not there": (
         lambda train, test: ([*train, "n99999999/1.jpg"], test),
@@ -94,10 +97,10 @@ SPLIT_FAULTS = {
     ),
     "has a class without training images": (
         lambda train, test: (
-            [path for path in train if path[:9] != "n00000003"],
-            test + [path for path in train if path[:9] == "n00000003"],
+            [path for path in train if path[:9] != "n01484850"],
+            test + [path for path in train if path[:9] == "n01484850"],
         ),
-        "1 of 200 classes have no training image: n00000003",
+        "1 of 200 classes have no training image: n01484850",
     ),
 }
 
@@ -117,7 +120,7 @@ def test_a_split_file_that_does_not_fit_is_refused(miniature, tmp_path: Path, fa
     ("content", "message"),
     [
         (b"train\n", "1 are not: line 1, 'train'"),
-        (b"val n00000001/1.jpg\n", "1 start with neither train nor test: val n00000001/1.jpg"),
+        (b"val n01440764/1.jpg\n", "1 start with neither train nor test: val n01440764/1.jpg"),
         (b"\xff\xfe\x00", "is no text file"),
         (None, "There is no file .*split.txt"),
     ],
@@ -133,7 +136,7 @@ def test_a_split_file_of_another_form_is_refused(
 
 
 def test_a_class_too_few_or_with_another_name_is_refused(renditions: Path) -> None:
-    moved = (renditions / "imagenet-r" / "n00000001").rename(renditions / "imagenet-r" / "extra")
+    moved = (renditions / "imagenet-r" / "n01440764").rename(renditions / "imagenet-r" / "extra")
     with pytest.raises(DataError, match="has 200 class folders, 1 of .* n01440764: extra; 200"):
         split_imagenet_r(renditions)
     shutil.rmtree(moved)
@@ -161,7 +164,7 @@ def test_imagenet100_has_ten_experiences_of_ten_classes(miniature) -> None:
     for stream in (benchmark.train_stream, benchmark.test_stream):
         seen = [sorted(set(experience.dataset.targets)) for experience in stream]
         assert seen == [list(range(10 * i, 10 * i + 10)) for i in range(10)]
-    assert sorted(benchmark.class_names) == [f"n{i:08d}" for i in range(1, 101)]
+    assert sorted(benchmark.class_names) == HUNDRED
     assert benchmark.class_names != tuple(sorted(benchmark.class_names))
 
 
@@ -182,7 +185,7 @@ def test_a_class_list_chooses_a_hundred_whatever_their_order(
 ) -> None:
     with pytest.raises(DataError, match="has 102 class folders.*class_list"):
         split_imagenet100(more_than_100)
-    chosen = [f"n{i:08d}" for i in range(3, 101)] + ["n00000501", "n00000000"]
+    chosen = [*HUNDRED[2:], "n00000501", "n00000000"]
     file = tmp_path / "classes.txt"
     file.write_text("\n".join(chosen))
     benchmark = split_imagenet100(more_than_100, class_list=file)
@@ -201,7 +204,7 @@ def test_a_class_list_chooses_a_hundred_whatever_their_order(
 def test_a_class_list_of_others_is_refused(
     more_than_100: Path, tmp_path: Path, lines: int, message: str
 ) -> None:
-    names = [f"n{i:08d}" for i in range(lines)]
+    names = ["n00000000", *HUNDRED, "n00000501"][:lines]
     if lines == 100:
         names[0] = "n00000502"
     (tmp_path / "classes.txt").write_text("\n".join(names))
@@ -212,8 +215,8 @@ def test_a_class_list_of_others_is_refused(
 def test_classes_that_differ_between_train_and_val_are_refused(
     more_than_100: Path, tmp_path: Path
 ) -> None:
-    shutil.rmtree(more_than_100 / "val" / "n00000007")
-    with pytest.raises(DataError, match="has 102 classes and .* has 101.*train: n00000007"):
+    shutil.rmtree(more_than_100 / "val" / "n01440764")
+    with pytest.raises(DataError, match="has 102 classes and .* has 101.*train: n01440764"):
         split_imagenet100(more_than_100)
 
 

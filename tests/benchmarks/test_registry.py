@@ -10,12 +10,12 @@ import torch
 from avl_pegp.benchmarks import BENCHMARKS, DATASETS, DataError, create_benchmark
 from avl_pegp.plugins.experience import classes_of
 
-FEW = {"train_per_class": 3, "test_per_class": 1}
+FEW = {"train_per_class": 3, "test_per_class": 1, "characters": "AB"}
 
 
 def build(name: str, **options):
     known = inspect.signature(BENCHMARKS[name]).parameters
-    few = {field: count for field, count in FEW.items() if field in known}
+    few = {field: value for field, value in FEW.items() if field in known}
     return create_benchmark(name, **few, **options)
 
 

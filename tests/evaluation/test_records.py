@@ -9,7 +9,6 @@ from rich.console import Console
 
 from avl_pegp.evaluation import (
     Record,
-    accuracy_over_time,
     console_table,
     markdown_table,
     prepare_folder,
@@ -71,6 +70,27 @@ def test_forward_transfer_is_recorded_where_it_was_evaluated():
     assert record(forward_transfer=0.25).forward_transfer == 0.25
 
 
+def test_zero_shot_numbers_are_read_back_and_may_be_absent(tmp_path):
+    path = tmp_path / "results.json"
+    write_records([record(zero_shot={"accuracy": [0.8, 0.7], "transfer": 0.6}), record()], path)
+    older = json.loads(path.read_text())
+    assert older[1].pop("zero_shot") == {}
+    path.write_text(json.dumps(older))
+    with_them, without = read_records(path)
+    assert with_them.zero_shot == {"accuracy": [0.8, 0.7], "transfer": 0.6}
+    assert without.zero_shot == {}
+
+
+def test_zero_shot_numbers_of_the_end_are_in_the_markdown_table_where_there_are_any():
+    numbers = [{"accuracy": [0.8, end], "recall_at_1": [0.1, 0.2]} for end in (0.5, 0.7)]
+    records = [*(record(s, zero_shot=n) for s, n in enumerate(numbers)), record(method="plain")]
+    titles, _, pegp, plain = markdown_table(records).splitlines()
+    assert titles.endswith("| zero-shot accuracy | zero-shot recall at 1 |")
+    assert pegp.endswith("| 60.0 ± 14.1 | 20.0 ± 0.0 |")
+    assert plain.endswith("| – | – |")
+    assert "zero-shot" not in markdown_table([record()])
+
+
 def test_a_value_that_json_cannot_hold_leaves_the_old_file(tmp_path):
     path = tmp_path / "results.json"
     write_records([record()], path)
@@ -108,19 +128,3 @@ def test_a_place_that_cannot_be_written_is_refused(tmp_path):
     for place in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(ValueError, match="can't be written"):
             prepare_folder(place)
-
-
-def test_the_figure_has_a_panel_a_method_and_a_line_an_experience():
-    matrix = [[0.9, None], [0.5, 0.7]]
-    figure = accuracy_over_time({"plain": [matrix], "PEGP": [matrix, matrix]}, "title")
-    first, second = figure.axes
-    assert first.get_title() == "plain: 60 % at the end"
-    lines = [line.get_ydata().tolist() for line in second.lines]
-    assert pytest.approx([90, 50]) in lines
-    assert pytest.approx([90, 60]) in lines  # the mean over what was seen
-
-
-def test_a_figure_of_nothing_is_refused():
-    for panels in ({}, {"plain": []}):
-        with pytest.raises(ValueError, match="panels is empty"):
-            accuracy_over_time(panels, "title")

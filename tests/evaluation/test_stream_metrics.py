@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
-from avl_pegp.evaluation import AccuracyMatrices
+from avl_pegp.evaluation import AccuracyMatrices, transfer_avg_last
 from avl_pegp.plugins.experience import origin_of
 
 #         task 0 task 1 task 2
@@ -34,6 +34,10 @@ EXPECTED = {
 }
 INITIAL = {"class_incremental": [0.5, 0.5, 0.5], "task_aware": [0.5, 0.5, 0.5]}
 AHEAD = {"class_incremental": [0.5, 0.75, 0.75], "task_aware": [0.5, 0.75, 1.0]}
+MEASURED = {  # beside EXPECTED: what is to come, where j's own classes join those trained
+    "class_incremental": [[0.75, 0.75, 0.5], [1.0, 0.75, 0.75], [0.25, 1.0, 1.0]],
+    "task_aware": [[0.75, 0.75, 0.5], [1.0, 1.0, 1.0], [1.0, 1.0, 1.0]],
+}
 STREAM_METRICS = {
     "AverageAccuracy_ClassIncremental": 2.25 / 3,
     "AverageAccuracy_TaskAware": 1.0,
@@ -136,6 +140,23 @@ def test_a_task_is_a_row_and_the_numbers_are_those_by_hand(stream, halfway):
     logged = {name: kept.values[f"{name}/eval_phase/test_stream"] for name in STREAM_METRICS}
     assert logged == pytest.approx(STREAM_METRICS)
     assert {kept.at[f"{name}/eval_phase/test_stream"] for name in STREAM_METRICS} == {6}
+
+
+@pytest.mark.parametrize("stream", STREAMS)
+def test_what_is_measured_ahead_is_kept_above_the_diagonal(stream):
+    accuracy, _ = course(stream, halfway=True)
+    assert accuracy.measured == MEASURED
+    transfer, average, last = transfer_avg_last(accuracy.measured["task_aware"])
+    assert transfer == pytest.approx((0.75 + (0.5 + 1) / 2) / 2)
+    assert average == pytest.approx((0.75 + 0.75 + 0.5 + 6) / 9)
+    assert last == 1
+
+
+def test_without_evaluation_ahead_measured_is_the_matrix_and_has_no_transfer():
+    accuracy, _ = course(ahead=False)
+    assert accuracy.measured == EXPECTED
+    with pytest.raises(ValueError, match=r"matrix row 0 has 3 of 3 entries and lacks \[1, 2\]"):
+        transfer_avg_last(accuracy.measured["task_aware"])
 
 
 def test_avalanches_forgetting_is_first_minus_last_which_is_another_number():

@@ -2,27 +2,48 @@
 
 from __future__ import annotations
 
+import importlib
+import json
 import sys
 from functools import cache, partial
 
 import pytest
 
 from avl_pegp.benchmarks import BENCHMARKS, DOMAINS
+from avl_pegp.benchmarks._caption_sets import caption_set
 from avl_pegp.evaluation import Record, records
 
 FEW = {"train_per_class": 2, "test_per_class": 1}
 GLYPHS = ("split_glyphs", "shifted_glyphs", "blurry_glyphs")
+
+
+@cache
+def few_named_glyphs(make=BENCHMARKS["named_glyphs"], **options):
+    """With captions of two characters only."""
+    benchmark = make(**FEW, n_experiences=2, **options)
+    benchmark.matching = caption_set("Aπ", 0, "plain")
+    return benchmark
+
+
 TINY = {  # rendered once
     **{name: cache(partial(BENCHMARKS[name], **FEW, n_experiences=2)) for name in GLYPHS},
     "domain_glyphs": cache(
         partial(BENCHMARKS["domain_glyphs"], **FEW, n_classes=3, domains=DOMAINS[:5])
+    ),
+    "named_glyphs": few_named_glyphs,
+    "named_datasets": cache(partial(BENCHMARKS["named_datasets"], **FEW)),
+    "captioned_domains": cache(
+        partial(BENCHMARKS["captioned_domains"], ("pale", "noisy"), characters="AΩ")
     ),
 }
 
 
 @pytest.fixture
 def tiny(monkeypatch):
-    """Three images a class; two experiences of all glyphs, or five domains of three glyphs."""
+    """Three images a class; two experiences of all glyphs, or five domains of three glyphs.
+
+    With names: two experiences of all, the seven data sets, or the captions of two in two domains.
+    """
     for name, benchmark in TINY.items():
         monkeypatch.setitem(BENCHMARKS, name, benchmark)
 
@@ -35,6 +56,17 @@ def launch(monkeypatch):
         argv = [f"{program.__name__}.py", "--out", str(out), *flags]
         monkeypatch.setattr(sys, "argv", argv)
         program.main()
+
+    return run
+
+
+@pytest.fixture
+def recipe(tiny, launch):
+    """Run a setting with the given flags and return its records."""
+
+    def run(setting, out, *flags):
+        launch(importlib.import_module(setting), out, *flags)
+        return [Record(**entry) for entry in json.loads((out / "results.json").read_text())]
 
     return run
 

@@ -9,6 +9,9 @@ import domain_incremental
 import online
 import pytest
 import torch
+from clip_methods import CLIP
+from job import RANDOM, Job
+from training import Machine
 
 VIT = ("--backbone", "test_vit.r160_in1k", "--weights", "random", "--device", "cpu")
 SHORT = ("--epochs", "1", "--methods", "pegp", "--no-controls")
@@ -54,6 +57,24 @@ def test_a_setting_learns_from_image_files_and_writes_down_what_it_used(
     assert config["machine"]["data_root"] == str(miniature(folder))
     assert "data_root" not in config["job"]["options"]
     assert config["class_order"] == sorted(config["class_order"])  # label order
+
+
+def test_clip_is_asked_in_words_where_folders_have_ids(miniature, tmp_path):
+    record = Job(
+        "clip_incremental",
+        "split_imagenet100",
+        method="zero_shot",
+        does=CLIP.methods["zero_shot"],
+        machine=Machine(str(miniature("imagenet100")), "cpu"),
+        head="text",
+        backbone="ViT-B-32",
+        backbone_options={"vision_cfg": {"layers": 1, "image_size": 32}, "text_cfg": {"layers": 1}},
+        weights=RANDOM,
+        template="a photo of a {}.",
+        options={"n_experiences": 2},
+    ).run(tmp_path)
+    names = record.config["class_names"]
+    assert (len(names), names[0], names[-1]) == (100, "tench", "sea lion")
 
 
 @pytest.mark.parametrize("program", [class_incremental, online], ids=lambda p: p.__name__)

@@ -11,14 +11,13 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 import ablation
-import command_line
 import pytest
 import results
 import resumable
 import search
 import sections
 import sweep_energy
-from methods import METHODS, PETS
+from methods import METHODS, PETS, VIT
 
 from avl_pegp.evaluation import Record
 
@@ -68,7 +67,7 @@ def test_runs_are_well_formed_and_have_names_of_their_own(asked, program):
         method = job.does
         assert callable(setting.run)
         assert job.benchmark in setting.BENCHMARKS
-        assert job.head in command_line.HEADS
+        assert job.head in VIT.heads
         assert (job.pet in PETS) if method.has_pet else (job.pet == "none")
         assert job.boundaries or not method.rival
         assert not (method.refit and job.head == "linear")
@@ -78,7 +77,7 @@ def test_runs_are_well_formed_and_have_names_of_their_own(asked, program):
 def test_every_run_has_a_learner_that_pegp_accepts(asked, program):
     rows = {(job.pet, job.method): job for job in asked(program, "--seeds", "1")}
     for job in rows.values():
-        learner = job.learner(classes=3)
+        learner = job.learner(["a class"] * 3)
         assert learner.trained_parameters > 0
         if learner.pegp is not None:
             learner.pegp.pegp.model = learner.model
@@ -172,7 +171,7 @@ def test_the_ablation_page_has_every_row_and_explains_every_change(asked, tmp_pa
 @pytest.mark.parametrize(("pet", "free"), [("lora", "A"), ("adapter", "down")])
 def test_the_papers_condition_leaves_a_and_down_unprotected_and_nothing_else(pet, free):
     (job,) = sections.template("", "").variants([(pet, "plain")], [1])
-    model = job.learner(classes=2).model
+    model = job.learner(["a class"] * 2).model
     trained = [name for name, p in model.named_parameters() if p.requires_grad]
     (pattern,) = ablation.METHODS["up and B only"].pegp["exclude"]
     excluded = [name for name in trained if fnmatchcase(name, pattern)]

@@ -1,4 +1,4 @@
-"""Recipes of published tables: each parses, and what is wrong with one is said all at once."""
+"""Recipes of published tables: each parses and trains, and what can not be is refused."""
 
 from __future__ import annotations
 
@@ -8,13 +8,18 @@ import pytest
 from avalanche.benchmarks import benchmark_from_datasets
 from job import RANDOM
 from learning import learn_experiences
-from recipe import FOLDER, PROTOCOL, file_of, load, make_pet, merged, tables
+from recipe import file_of, merged
+from recipe_files import FOLDER, PROTOCOL, load, tables
 from training import Machine
+
+from avl_pegp.backbones import prompt_names
+from avl_pegp.backbones.clip_config import check_activation, config_of
 
 ROWS = [(table, row) for table, rows in tables().items() for row in rows]
 NAMES = ["/".join(row) for row in ROWS]
 MINIATURES = {  # by benchmark
     "split_cifar100": "cifar100",
+    "split_imagenet100": "imagenet100",
     "split_imagenet_r": "imagenet_r",
     "split_domainnet": "domainnet",
     "domainnet": "domainnet",
@@ -24,6 +29,8 @@ MINIATURES = {  # by benchmark
 def test_there_are_all_rows_of_the_published_tables():
     assert {table: len(rows) for table, rows in tables().items()} == {
         "cifar100": 8,
+        "clip_cifar100": 2,
+        "clip_imagenet100": 2,
         "domainnet": 8,
         "domainnet_domains": 8,
         "imagenet_r": 8,
@@ -42,10 +49,13 @@ def test_a_file_says_how_to_run_it_and_where_its_numbers_come_from(table, row):
     assert "Table" in source
     recipe = load(table, row)
     assert {"plain", "pegp"} <= recipe.published.keys()
-    assert {"frozen", "plain", "first_session", "pegp"} <= {*recipe.methods}
+    control = "zero_shot" if recipe.head == "text" else "frozen"
+    assert {control, "plain", "first_session", "pegp"} <= {*recipe.methods}
     shared = (FOLDER / table / PROTOCOL).read_text().partition("lr = ")[2].splitlines()
-    own = (FOLDER / table / f"{row}.toml").read_text().partition("[pet]")[2].partition("[pub")[0]
+    _, pet, own = (FOLDER / table / f"{row}.toml").read_text().partition("pet]")
+    own = own.partition("[pub")[0]
     settings = [line for line in (*shared, *own.splitlines()) if "=" in line and "{" not in line]
+    assert bool(pet) is (table != "nsp2")
     assert all("#" in line or line.startswith("kind") for line in settings)
 
 
@@ -54,12 +64,11 @@ def test_a_row_trains_two_steps_in_the_real_architecture(table, row, miniature, 
     recipe = load(table, row)
     machine = Machine(str(miniature(MINIATURES[recipe.benchmark])), "cpu")
     (job,) = [job for job in recipe.jobs(row, machine, RANDOM) if job.method == "pegp"][:1]
-    small = {"img_size": 32, "depth": 5 if "blocks" in recipe.pet else 2}
     training = replace(job.training, epochs=1, batch_size=4)
-    job = replace(job, backbone_options=small, training=training)
+    job = replace(job, backbone_options=smaller(recipe), training=training)
     stream = job.stream()
     assert len(stream.train_stream) == recipe.size.experiences
-    learner = job.learner(len(stream.class_names))
+    learner = job.learner(prompt_names(stream.class_names))
     assert learner.trained_parameters < sum(p.numel() for p in learner.model.parameters()) / 20
     before = {n: p.detach().clone() for n, p in learner.model.named_parameters() if p.requires_grad}
     train, test = (spread_out(s[0].dataset) for s in (stream.train_stream, stream.test_stream))
@@ -71,9 +80,47 @@ def test_a_row_trains_two_steps_in_the_real_architecture(table, row, miniature, 
     assert 0 <= accuracy.class_incremental[0][0] <= 1
 
 
+@pytest.mark.parametrize(("method", "contexts"), [("ewc", 2), ("lwf", 2), ("first_session", 0)])
+def test_contexts_are_kept_per_experience_where_each_is_tuned(
+    method, contexts, miniature, tmp_path
+):
+    recipe = load("clip_cifar100", "adapter").changed({"methods": [method], "seeds": [1]})
+    (job,) = recipe.jobs("adapter", Machine(str(miniature("cifar100")), "cpu"), RANDOM)
+    training = replace(job.training, epochs=1, batch_size=4)
+    job = replace(job, backbone_options=smaller(recipe), training=training)
+    stream = job.stream()
+    learner = job.learner(stream.class_names)
+    made = learner.plugins()
+    learner.plugins = lambda: made
+    parts = [spread_out(experience.dataset) for experience in stream.train_stream[:2]]
+    two = benchmark_from_datasets(train=parts, test=parts)
+    learn_experiences(learner, two, title="", logs=tmp_path)
+    kept = [b for name, b in learner.model.named_buffers() if name.endswith(".settled")]
+    assert [len(b) for b in kept] == [contexts] * bool(contexts)
+    if method == "ewc":  # nothing draws a new context to where an old one was
+        fishers = {name: f for name, f in made[1].fisher.items() if f.any()}
+        assert fishers
+        assert not any(name.endswith("vectors.weight") for name in fishers)
+
+
+def smaller(recipe):
+    """Options of the backbone: few blocks, and images of 32 pixels."""
+    if recipe.head == "text":
+        return {"vision_cfg": {"layers": 2, "image_size": 32}, "text_cfg": {"layers": 2}}
+    return {"img_size": 32, "depth": 5 if "blocks" in recipe.pet else 2}
+
+
 def spread_out(dataset):
     """Eight samples of several classes; data sets are sorted by class."""
     return dataset.subset(range(0, len(dataset), max(1, len(dataset) // 8))[:8])
+
+
+@pytest.mark.parametrize("table", ["clip_cifar100", "clip_imagenet100"])
+def test_a_clip_gets_weights_that_were_trained_with_its_activation(table):
+    recipe = load(table, "prompt")
+    check_activation(recipe.backbone, config_of(recipe.backbone, {}), recipe.weights)
+    (job, *_) = recipe.jobs("prompt", Machine())
+    assert (job.backbone, job.weights) == ("ViT-B-16-quickgelu", "openai")
 
 
 def test_switches_change_one_thing_each():
@@ -98,62 +145,33 @@ def test_switches_change_one_thing_each():
     assert methods[-3:] == ["pegp, orig_weights"] * 3
 
 
-WRONG = """
-hed = "lda"
-lr = -1.0
-benchmark = "split_mnist"
-[training]
-epoch = 5
-epochs = 0
-[pegp]
-energy = 1.5
-prject = "step"
-[pet]
-kind = "lora"
-rank = 4
-length = 7
-"""
-
-
-def test_everything_wrong_with_a_recipe_is_said_at_once(tmp_path):
-    (tmp_path / "t").mkdir()
-    (tmp_path / "t" / PROTOCOL).write_text((FOLDER / "cifar100" / PROTOCOL).read_text())
-    (tmp_path / "t" / "row.toml").write_text(WRONG)
-    with pytest.raises(ValueError) as raised:
-        load("t", "row", tmp_path)
-    message = str(raised.value)
-    assert message.startswith(str(tmp_path / "t" / "row.toml"))
-    for part in (
-        "hed: no such key; did you mean head?",
-        "lr: Input should be greater than 0",
-        "'split_mnist' is none of ",
-        "training.epoch: no such key; did you mean epochs?",
-        "pegp.energy: Input should be less than or equal to 1",
-        "pegp.prject: no such key; did you mean project?",
-        "lora has no length; it has rank, alpha, targets, blocks",
-    ):
-        assert part in message
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"head": "lda"}, "head='lda' in clip_incremental: must be text"),
+        ({"template": None}, "template=None: a CLIP has one"),
+        ({"weights": None}, "weights=None: a CLIP has one"),
+        ({"methods": ["frozen"]}, "frozen: none of zero_shot, plain"),
+        ({"pet": [{"kind": "context"}]}, "context: .*missing 1 required"),
+        ({"published": {"plain": [1.0, 2.0, 3.0]}}, "published.plain"),
+    ],
+)
+def test_what_a_clip_can_not_be_is_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        load("clip_cifar100", "prompt").changed(changes)
 
 
 @pytest.mark.parametrize(
-    ("pet", "message"),
+    ("changes", "message"),
     [
-        ({"rank": 4}, "kind=None: must be one of adapter, lora, prefix, prompt"),
-        ({"kind": "lora"}, "lora: .*missing 1 required positional argument: 'rank'"),
-        ({"kind": "lora", "rank": 0}, "LoRA.rank=0"),
-        ({"kind": "prompt", "length": 3, "width": 2}, "prompt has no width; it has length, blocks"),
+        ({"head": "text"}, "head='text' in class_incremental: must be lda or ncm or linear"),
+        ({"template": "a {}"}, "template='a {}': a CLIP has one, and it alone"),
+        ({"methods": ["zero_shot"]}, "zero_shot: none of frozen"),
     ],
 )
-def test_an_impossible_pet_is_refused(pet, message):
+def test_what_belongs_to_a_clip_is_refused_elsewhere(changes, message):
     with pytest.raises(ValueError, match=message):
-        make_pet(pet)
-
-
-def test_a_file_that_is_not_toml_is_named(tmp_path):
-    (tmp_path / PROTOCOL).write_text("")
-    (tmp_path / "row.toml").write_text("lr = ")
-    with pytest.raises(ValueError, match=r"row\.toml or the protocol\.toml beside it is not TOML"):
-        load("", "row", tmp_path)
+        load("cifar100", "lora-10").changed(changes)
 
 
 def test_the_upper_file_wins_and_another_pet_replaces_the_one_below():
@@ -174,6 +192,9 @@ def test_weights_are_the_one_file_named_after_the_tag(tmp_path):
     (tmp_path / "vit.a.npz").touch()
     (tmp_path / "vit.b.npz").touch()
     (tmp_path / "vit.b.pth").touch()
+    (tmp_path / "ViT-B-16-quickgelu.openai.safetensors").touch()
+    (job, *_) = load("clip_cifar100", "prompt").jobs("prompt", Machine(), str(tmp_path))
+    assert job.weights == str(tmp_path / "ViT-B-16-quickgelu.openai.safetensors")
     assert file_of(str(tmp_path), "vit.a") == str(tmp_path / "vit.a.npz")
     assert (file_of(None, "vit.a"), file_of(RANDOM, "vit.a")) == (None, RANDOM)
     for tag, count in (("vit.b", 2), ("vit.c", 0)):

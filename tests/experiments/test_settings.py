@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
-import json
 from collections import Counter
 
 import pytest
@@ -13,21 +11,9 @@ from methods import METHODS
 
 from avl_pegp.backbones.tiny_vit import WEIGHTS_SHA256
 from avl_pegp.benchmarks._images import ImageDataset
-from avl_pegp.evaluation import Record
 
 SETTINGS = ("class_incremental", "task_incremental", "domain_incremental", "online")
 CONTROLS = {"frozen", "plain", "first_session"}
-
-
-@pytest.fixture
-def recipe(tiny, launch):
-    """Run a setting with the given flags and return its records."""
-
-    def run(setting, out, *flags):
-        launch(importlib.import_module(setting), out, *flags)
-        return [Record(**entry) for entry in json.loads((out / "results.json").read_text())]
-
-    return run
 
 
 def is_triangular(matrix):

@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import copy
 import math
+import re
 
 import pytest
 import torch
 from avalanche.benchmarks import split_online_stream
+from clip_streams import learner as clip_learner
+from clip_streams import tasks, tensors_of
 from streams import naive, stream
 
 from avl_pegp.pet import Adapter, LoRA, Prefix, Prompt
@@ -81,6 +84,29 @@ def test_an_online_streams_classes_are_those_of_its_tasks():
     for t, piece in enumerate(split_online_stream(tasks, 2, access_task_boundaries=True)):
         parts.strategy.train(piece, eval_streams=[])
         assert plugin.classes == set(range((t + 1) // 2 * 2))
+
+
+@pytest.mark.parametrize(("only", "gone"), [([2, 3], [0, 1]), ([1, 2, 3], [0])])
+def test_old_classes_that_a_clip_leaves_out_are_refused_instead_of_nan(only, gone):
+    parts = clip_learner(LwFPlugin(1.0))
+    first, second, _ = tasks()
+    parts.strategy.train(first, eval_streams=[])
+    message = re.escape(f"the logits of old classes {gone} are −∞") + ".*train outside model.only"
+    with pytest.raises(ValueError, match=message), parts.model.only(only):
+        parts.strategy.train(second, eval_streams=[])
+
+
+def test_a_clip_is_taught_the_same_where_only_classes_to_come_are_left_out():
+    everything, some = clip_learner(Compared(1.0)), clip_learner(LwFPlugin(1.0))
+    first, second, _ = tasks()
+    for parts in (everything, some):
+        parts.strategy.train(first, eval_streams=[])
+    moved = everything.plugin.moved
+    everything.strategy.train(second, eval_streams=[])
+    with some.model.only([0, 1, 2, 3]):
+        some.strategy.train(second, eval_streams=[])
+    assert moved[0] < 1e-9 < moved[-1]
+    torch.testing.assert_close(tensors_of(some.model), tensors_of(everything.model))
 
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan"), float("inf")])

@@ -1,0 +1,137 @@
+"""Configurations of CLIP models, checked before anything is built."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+import open_clip
+import timm
+
+from avl_pegp.backbones.tiny_clip import TINY_CLIP
+
+__all__ = ["check_activation", "check_towers", "config_of", "pixels_of"]
+
+_TOWERS = ("vision_cfg", "text_cfg")
+# The modules of timm whose models are all of the class VisionTransformer.
+_VISION_TRANSFORMERS = ("vision_transformer", "vision_transformer_hybrid", "vitamin")
+
+
+def config_of(name: str, options: dict[str, Any]) -> dict[str, Any]:
+    """open_clip's configuration of a model, with options of the caller.
+
+    Args:
+        name: one of ``open_clip.list_models()``.
+        options: replace values of the configuration; ``vision_cfg`` and ``text_cfg`` key by key.
+
+    Raises:
+        ValueError: an unknown name, with the nearest known ones, or an option that the
+            configuration does not have.
+
+    Example:
+        >>> config_of("ViT-B-32", {"vision_cfg": {"layers": 2}})["vision_cfg"]
+        {'image_size': 224, 'layers': 2, 'width': 768, 'patch_size': 32}
+    """
+    config = open_clip.get_model_config(name) if name in open_clip.list_models() else None
+    if config is None:
+        names = [TINY_CLIP, *open_clip.list_models()]
+        nearest = difflib.get_close_matches(name, names, n=4, cutoff=0.0)
+        raise ValueError(
+            f"name={name!r} is not a known model; choose {TINY_CLIP} or a name of open_clip, nearest "
+            f"are {', '.join(nearest)}. open_clip.list_models() lists more."
+        )
+    _check_options(options, open_clip.CLIP)
+    _check_options(options.get("vision_cfg", {}), open_clip.CLIPVisionCfg)
+    _check_options(options.get("text_cfg", {}), open_clip.CLIPTextCfg)
+    towers = {tower: {**config[tower], **options.get(tower, {})} for tower in _TOWERS}
+    return {**config, **options, **towers}
+
+
+def _check_options(options: dict[str, Any], taker: type) -> None:
+    known = inspect.signature(taker).parameters
+    for option, value in options.items():
+        if option not in known:
+            raise ValueError(
+                f"{option}={value!r} is not an option of open_clip's {taker.__name__}: leave it out, "
+                f"or choose from {', '.join(known)}"
+            )
+
+
+def check_towers(name: str, config: dict[str, Any]) -> None:
+    """Refuse what is not a vision transformer beside a text transformer of open_clip.
+
+    Raises:
+        TypeError: with what there is instead.
+
+    Example:
+        >>> check_towers("ViT-B-32", config_of("ViT-B-32", {}))
+    """
+    reason = next(_unsupported(config), None)
+    if reason is not None:
+        raise TypeError(
+            f"name={name!r} {reason}; supported are image towers that are vision transformers, "
+            "open_clip's or timm's, with open_clip's own text tower, for example ViT-B-16 or "
+            "ViT-B-16-SigLIP."
+        )
+
+
+def _unsupported(config: dict[str, Any]) -> Iterator[str]:
+    vision, text = (config[tower] for tower in _TOWERS)
+    if "multimodal_cfg" in config:
+        yield "is a CoCa, which has a third tower"
+    if "hf_model_name" in text:
+        yield f"has the text tower {text['hf_model_name']} of the package transformers"
+    if isinstance(vision.get("layers"), list):
+        yield "has a ModifiedResNet as its image tower"
+    trunk = vision.get("timm_model_name")
+    if trunk and not timm.models.is_model_in_modules(trunk, _VISION_TRANSFORMERS):
+        yield f"has timm's {trunk} as its image tower, which is not a VisionTransformer"
+
+
+def check_activation(name: str, config: dict[str, Any], tag: str) -> None:
+    """Refuse weights that were trained with another activation than the model's.
+
+    The tensors would fit, and every answer would be a little wrong.
+
+    Args:
+        name: of the model.
+        config: its configuration.
+        tag: of the weights, one that open_clip has for this name.
+
+    Raises:
+        ValueError: the model has QuickGELU and the weights do not want it, or the reverse.
+
+    Example:
+        >>> check_activation("ViT-B-32", config_of("ViT-B-32", {"quick_gelu": True}), "openai")
+    """
+    own = bool(config.get("quick_gelu", False))
+    wanted = bool(open_clip.get_pretrained_cfg(name, tag).get("quick_gelu", False))
+    if own == wanted:
+        return
+    other = f"{name}-quickgelu" if wanted else name.removesuffix("-quickgelu")
+    known = other != name and other in open_clip.list_models()
+    raise ValueError(
+        f"name={name!r} has quick_gelu={own} and the weights pretrained={tag!r} were trained with "
+        f"quick_gelu={wanted}: pass {f'name={other!r}' if known else f'quick_gelu={wanted}'}"
+    )
+
+
+def pixels_of(name: str, tag: str | None = None) -> dict[str, Any]:
+    """How a model's images are prepared: open_clip's preprocess configuration, but for the size.
+
+    Args:
+        name: of the model.
+        tag: of the weights; without one it is as for the first weights that open_clip has for this
+            name, and as for OpenAI's where it has none.
+
+    Example:
+        >>> pixels_of("ViT-B-16-SigLIP")["mean"], pixels_of("ViT-B-16-SigLIP")["resize_mode"]
+        ((0.5, 0.5, 0.5), 'squash')
+    """
+    tags = [tag] if tag else open_clip.list_pretrained_tags_by_model(name)[:1]
+    own = open_clip.get_pretrained_cfg(name, tags[0]) if tags else {}
+    default = open_clip.transform.PreprocessCfg()
+    pixels: dict[str, Any] = open_clip.transform.merge_preprocess_dict(default, own)
+    return pixels

@@ -1,0 +1,118 @@
+"""The text tower of open_clip's models, wherever it stands in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["TextTower", "tokenise"]
+
+_POOLS = ("argmax", "eos", "first", "last")
+
+
+class TextTower:
+    """A view of a CLIP model's text tower, whose parts stand in the model itself or in its ``text``.
+
+    Args:
+        clip: open_clip's ``CLIP`` or ``CustomTextCLIP``.
+
+    Raises:
+        TypeError: a text tower of another form: transformers', one with a class token or a mask over
+            padding, or one that does not pool.
+    """
+
+    def __init__(self, clip: Any) -> None:
+        inside = hasattr(clip, "text")
+        self.root: Any = clip.text if inside else clip
+        self.path = "text." if inside else ""
+        self.pool = getattr(self.root, "pool_type" if inside else "text_pool_type", None)
+        has_class_token = getattr(self.root, "cls_emb", None) is not None
+        if self.pool not in _POOLS or has_class_token or getattr(self.root, "use_pad_mask", False):
+            raise TypeError(
+                f"{type(self.root).__name__} with pool_type={self.pool!r} as text tower: must be "
+                f"open_clip's own, with pool_type one of {', '.join(_POOLS)}, and without embed_cls "
+                "and use_pad_mask"
+            )
+        self.end: int = self.root.eos_id if inside else clip.text_eos_id
+
+    @property
+    def is_causal(self) -> bool:
+        """Whether no token sees what follows it, up to the end token that is the text's feature."""
+        return self.root.attn_mask is not None and self.pool in ("argmax", "eos")
+
+    @property
+    def width(self) -> int:
+        """D, of the features."""
+        projection = self.root.text_projection
+        if projection is None:
+            return int(self.root.ln_final.normalized_shape[0])
+        linear = isinstance(projection, nn.Linear)
+        return int(projection.out_features if linear else projection.shape[1])
+
+    def encode(self, tokens: Tensor) -> Tensor:
+        """Token numbers ``(T, N)`` → features ``(T, D)``, not yet of unit length.
+
+        What ``clip.encode_text`` gives, but for rounding; a causal tower does not compute what stands
+        behind the last end token, where padding would only cost time and protected directions.
+        """
+        root, mask, length = self.root, self.root.attn_mask, tokens.shape[1]
+        if self.is_causal:
+            length = int(self._ends(tokens).max()) + 1
+            tokens = tokens[:, :length]
+        if mask is not None:
+            mask = mask[:length, :length]
+        x = root.token_embedding(tokens) + root.positional_embedding[:length]
+        x = root.ln_final(root.transformer(x, attn_mask=mask))
+        pooled: Tensor = x[torch.arange(len(x), device=x.device), self._ends(tokens)]
+        projection = root.text_projection
+        if isinstance(projection, nn.Linear):
+            return cast(Tensor, projection(pooled))
+        return pooled if projection is None else pooled @ cast(Tensor, projection)
+
+    def _ends(self, tokens: Tensor) -> Tensor:
+        """The position of each text whose feature is the text's."""
+        if self.pool == "argmax":  # the end token has the highest number of all
+            return tokens.argmax(dim=1)
+        if self.pool == "eos":
+            return tokens.eq(self.end).int().argmax(dim=1)
+        position = 0 if self.pool == "first" else tokens.shape[1] - 1
+        return torch.full((len(tokens),), position, device=tokens.device)
+
+    def tensors(self) -> Iterator[Tensor]:
+        """All that the features depend on."""
+        for part in (self.root.token_embedding, self.root.transformer, self.root.ln_final):
+            yield from part.parameters()
+            yield from part.buffers()
+        yield self.root.positional_embedding
+        projection = self.root.text_projection
+        if isinstance(projection, nn.Linear):
+            yield from projection.parameters()
+        elif projection is not None:
+            yield projection
+
+
+def tokenise(tokenizer: Any, texts: Sequence[str], room: int) -> Tensor:
+    """Token numbers ``(T, N)`` of texts of which none may be longer than there is room.
+
+    open_clip's tokenizer cuts what is longer, so that two prompts could become one.
+
+    Args:
+        tokenizer: texts → ``(T, N)``; where it has ``encode``, as open_clip's own, lengths are checked.
+        texts: at least one.
+        room: tokens, with the start and the end.
+
+    Raises:
+        ValueError: a text is empty, or longer.
+    """
+    for text in texts:
+        length = len(tokenizer.encode(text)) + 2 if hasattr(tokenizer, "encode") else 0
+        if not text.strip() or length > room:
+            raise ValueError(
+                f"{text!r} has {length} tokens with its start and end: must have words, and at most "
+                f"{room} tokens; shorten it, or the template"
+            )
+    tokens: Tensor = tokenizer(list(texts))
+    return tokens

@@ -1,0 +1,241 @@
+"""Pretrain the tiny CLIP on captioned glyphs: makes the weights that ship with avl_pegp.
+
+    python experiments/pretrain_tiny_clip.py --out tiny_clip_32_glyphs.safetensors
+
+Every epoch sees newly rendered scenes of Latin letters, digits and Greek, but for the held-out
+characters and the held-out pairs of colour and typeface; Cyrillic is not shown either. A caption
+mentions a random part of what its image shows, so that "a red capital a", "a photo of a capital a."
+and "a red character" are all understood.
+
+The defaults (24 epochs of 20,000 images, seed 0) took 14 minutes on one CPU core. Zero-shot accuracy
+on newly rendered scenes was 98 % over the 58 names of characters and 100 % over the 8 colours; over
+characters that were not shown it is near that of guessing, and in the held-out pairs the typeface is
+mostly named wrongly (17 % of 3): that some colours never come with some typefaces is learned too.
+
+The token table is cut to the words of the captions. Names of characters that were not shown keep
+the random tokens that they began with, so that they differ from each other and can be learned.
+
+To ship the result, copy it over avl_pegp/backbones/weights/tiny_clip_32_glyphs.safetensors and
+write the printed sha256 into avl_pegp/backbones/tiny_clip.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import math
+import os
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from open_clip import SimpleTokenizer
+from open_clip.model import CLIP
+from safetensors.torch import save
+from torch import Tensor
+from tqdm import tqdm
+
+from avl_pegp.backbones.tiny_clip import create_tiny_clip, packed
+from avl_pegp.benchmarks.captioned import (
+    ATTRIBUTES,
+    COLOURS,
+    CYRILLIC,
+    HELD_OUT_CHARACTERS,
+    NAMES,
+    POSITIONS,
+    PRETRAINING_CHARACTERS,
+    SIZES,
+    TYPEFACES,
+    Scene,
+    draw_scenes,
+    is_held_out,
+    render_scenes,
+)
+
+BATCH_SIZE = 128
+LEARNING_RATE = 1e-3
+WEIGHT_DECAY = 0.05
+WARM_UP = 0.05  # of all steps
+TOKEN_STD = 0.1  # open_clip's 0.02 leaves the names that are not shown nearly alike
+MENTIONED = {name: 0.75 if name == "character" else 0.35 for name in ATTRIBUTES}
+AS_PHOTO = 0.3  # share of captions that begin with "a photo of"
+LARGEST_SCALE = math.log(100)
+VALIDATION_SEED_OFFSET = 1_000_000  # far from the seeds of the epochs, which count up from --seed
+
+tokenize = SimpleTokenizer(context_length=16)
+
+
+def normalise(images: Tensor) -> Tensor:
+    """uint8 images to the floats that the model expects (mean 0.5, standard deviation 0.5)."""
+    return images.float() / 127.5 - 1
+
+
+def shown(scene: Scene) -> bool:
+    """Whether pretraining may show a scene's combination of attributes."""
+    return not is_held_out(scene)
+
+
+def draw_caption(scene: Scene, chance: random.Random) -> tuple[str, set[str]]:
+    """A caption, and which attributes of the scene it commits itself to."""
+    mention = {name for name in ATTRIBUTES if chance.random() < MENTIONED[name]} or {"character"}
+    caption = scene.caption(mention)
+    if len(mention) < 4 and chance.random() < AS_PHOTO:
+        caption = f"a photo of {caption}."
+    return caption, {name for name in mention if getattr(scene, name) is not False}
+
+
+def true_pairs(scenes: Sequence[Scene], said: Sequence[set[str]]) -> Tensor:
+    """Which captions are true of which images: bool (images, captions).
+
+    Args:
+        scenes: what the images show.
+        said: for each scene, the attributes to which its caption commits itself.
+    """
+    true = torch.ones(len(scenes), len(scenes), dtype=torch.bool)
+    for name in ATTRIBUTES:
+        values = [getattr(scene, name) for scene in scenes]
+        known = list(dict.fromkeys(values))
+        codes = torch.tensor([known.index(value) for value in values])
+        silent = torch.tensor([name not in attributes for attributes in said])
+        true &= (codes[:, None] == codes) | silent
+    return true
+
+
+def contrastive_loss(logits: Tensor, true: Tensor) -> Tensor:
+    """InfoNCE in both directions, every true pair against all false ones of its row and column."""
+    return (_one_way(logits, true) + _one_way(logits.mT, true.mT)) / 2
+
+
+def _one_way(logits: Tensor, true: Tensor) -> Tensor:
+    false = logits.masked_fill(true, -1e4).logsumexp(1, keepdim=True)
+    weights = true / true.sum(1, keepdim=True)
+    return (weights * F.softplus(false - logits)).sum(1).mean()
+
+
+def batches(count: int, seed: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """New scenes: images (B, 3, 32, 32), tokens (B, 16) and which of them are true of which."""
+    chance = random.Random(seed)
+    scenes = draw_scenes(count, seed, PRETRAINING_CHARACTERS, shown)
+    images = render_scenes(scenes, seed)
+    for start in range(0, count - BATCH_SIZE + 1, BATCH_SIZE):
+        part = slice(start, start + BATCH_SIZE)
+        captions, said = zip(*(draw_caption(s, chance) for s in scenes[part]), strict=True)
+        yield normalise(images[part]), tokenize(captions), true_pairs(scenes[part], said)
+
+
+def optimizer_of(model: CLIP) -> torch.optim.AdamW:
+    """AdamW that decays matrices alone: words that are not in a batch must not fade."""
+    exempt = ("token_embedding.weight", "positional_embedding", "logit_scale")
+    decayed = {n: p.ndim > 1 and not n.endswith(exempt) for n, p in model.named_parameters()}
+    groups = [
+        {
+            "params": [p for n, p in model.named_parameters() if decayed[n] is decays],
+            "weight_decay": WEIGHT_DECAY * decays,
+        }
+        for decays in (True, False)
+    ]
+    return torch.optim.AdamW(groups, lr=LEARNING_RATE)
+
+
+def pretrain(model: CLIP, args: argparse.Namespace) -> None:
+    """Train all parameters in place: AdamW, linear warm-up, then a cosine down to zero."""
+    steps = args.epochs * (args.scenes // BATCH_SIZE)
+    optimizer = optimizer_of(model)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, LEARNING_RATE, total_steps=steps, pct_start=WARM_UP, cycle_momentum=False
+    )
+    model.train()
+    with tqdm(total=steps, unit="step", mininterval=5) as bar:
+        for epoch in range(args.epochs):
+            for images, tokens, true in batches(args.scenes, args.seed + epoch):
+                image, text, scale = model(images, tokens)
+                loss = contrastive_loss(scale * image @ text.mT, true)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                schedule.step()
+                with torch.no_grad():
+                    model.logit_scale.clamp_(max=LARGEST_SCALE)
+                bar.set_description(f"epoch {epoch + 1}/{args.epochs}, loss {loss.item():.3f}")
+                bar.update()
+
+
+@torch.no_grad()
+def zero_shot_accuracy(
+    model: CLIP, scenes: Sequence[Scene], images: Tensor, attribute: str, values: Sequence[str]
+) -> float:
+    """Share of scenes whose attribute is the one of these values that the model finds nearest."""
+    prompts = [replace(scenes[0], **{attribute: value}).caption((attribute,)) for value in values]
+    text = model.encode_text(tokenize([f"a photo of {p}." for p in prompts]), normalize=True)
+    image = torch.cat([model.encode_image(normalise(part)) for part in images.split(256)])
+    found = (image @ text.mT).argmax(1).tolist()
+    hits = [values[i] == getattr(s, attribute) for i, s in zip(found, scenes, strict=True)]
+    return sum(hits) / len(hits)
+
+
+def validate(model: CLIP, seed: int) -> None:
+    """Print zero-shot accuracies on newly rendered scenes, shown and held out."""
+    model.eval()
+    sets = {
+        "shown": (PRETRAINING_CHARACTERS, shown),
+        "held-out pairs": (PRETRAINING_CHARACTERS, is_held_out),
+        "held-out characters": (HELD_OUT_CHARACTERS, shown),
+        "Cyrillic": (CYRILLIC, shown),
+    }
+    for kind, (characters, keep) in sets.items():
+        scenes = draw_scenes(3000, seed + VALIDATION_SEED_OFFSET, characters, keep)
+        images = render_scenes(scenes, seed + VALIDATION_SEED_OFFSET)
+        attributes = {
+            "character": characters,
+            "colour": list(COLOURS),
+            "typeface": TYPEFACES,
+            "size": list(SIZES),
+            "position": list(POSITIONS),
+        }
+        scores = [
+            f"{name} {zero_shot_accuracy(model, scenes, images, name, values):.3f} of {len(values)}"
+            for name, values in attributes.items()
+        ]
+        print(f"zero-shot accuracy, {kind}: {', '.join(scores)}")
+
+
+def tokens_in_use() -> Tensor:
+    """The tokens of all captions, of characters that are not shown too: int64 (n,), ascending."""
+    some = draw_scenes(2000, 0, list(NAMES))
+    captions = [f"a photo of {scene.caption()}." for scene in some]
+    names = [f"a photo of the character {name}." for name in NAMES.values()]
+    words = [word for text in captions + names for word in text[:-1].split()]
+    return tokenize([*sorted(set(words)), "."]).unique()
+
+
+def save_packed(model: CLIP, out: Path) -> str:
+    """Write the weights as safetensors, whole or not at all; returns the sha256 of the file."""
+    content = save(packed(model.state_dict(), tokens_in_use()))
+    temporary = out.with_name(out.name + ".part")
+    temporary.write_bytes(content)
+    os.replace(temporary, out)
+    return hashlib.sha256(content).hexdigest()
+
+
+def main() -> None:
+    """Read the flags, train, validate, write."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--out", type=Path, required=True, help="safetensors file to write")
+    parser.add_argument("--epochs", type=int, default=24)
+    parser.add_argument("--scenes", type=int, default=20_000, help="new images an epoch")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+
+    torch.manual_seed(args.seed)
+    model = create_tiny_clip()
+    torch.nn.init.normal_(model.token_embedding.weight, std=TOKEN_STD)
+    pretrain(model, args)
+    validate(model, args.seed)
+    print(f"{args.out}: sha256 {save_packed(model, args.out)}")
+
+
+if __name__ == "__main__":
+    main()

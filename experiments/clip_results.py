@@ -112,7 +112,7 @@ def references_for(pet: str) -> Sequence[str]:
 RIVALS = ("plain_tuned", "lwf", "ewc", "zscl")
 SECTIONS = (
     Section(
-        "Class-incremental: ten experiences of five tilted characters",
+        "Class-incremental: ten experiences of five characters, in changing domains",
         "`named_glyphs`: all classes seen so far compete; task-aware, those of the image's own five. "
         "`untouched`: the mean of four accuracies on what no experience trains, other characters, "
         "characters that pretraining never showed, another domain, and colours. The last three columns "

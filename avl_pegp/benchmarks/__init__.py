@@ -24,7 +24,12 @@ from avl_pegp.benchmarks.image_folder import image_folder
 from avl_pegp.benchmarks.image_streams import join_images, resized, split_images
 from avl_pegp.benchmarks.imagenet import split_imagenet100, split_imagenet_r
 from avl_pegp.benchmarks.named_datasets import NAMED_DATASETS, named_datasets
-from avl_pegp.benchmarks.named_glyphs import NAMED_GLYPHS, UNTOUCHED_CHARACTERS, named_glyphs
+from avl_pegp.benchmarks.named_glyphs import (
+    NAMED_GLYPH_DOMAINS,
+    NAMED_GLYPHS,
+    UNTOUCHED_CHARACTERS,
+    named_glyphs,
+)
 from avl_pegp.benchmarks.online import OnlineStream, online_benchmark
 from avl_pegp.benchmarks.rendering import FONTS, render_glyphs
 from avl_pegp.benchmarks.shifted import STYLES, shifted_glyphs
@@ -41,6 +46,7 @@ __all__ = [
     "GLYPHS",
     "NAMED_DATASETS",
     "NAMED_GLYPHS",
+    "NAMED_GLYPH_DOMAINS",
     "SCENE_DOMAINS",
     "STYLES",
     "UNTOUCHED_CHARACTERS",

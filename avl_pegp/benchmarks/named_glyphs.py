@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import cycle, islice
 
+import torch
 from avalanche.benchmarks import NCScenario
 
 from avl_pegp.benchmarks._caption_sets import caption_set
@@ -29,8 +31,10 @@ NAMED_GLYPHS: tuple[str, ...] = tuple(
     character for character in PRETRAINING_CHARACTERS if character not in UNTOUCHED_CHARACTERS
 )
 
+#: The domains of the experiences, one after another and then from the first again.
+NAMED_GLYPH_DOMAINS = ("tilted", "pale", "noisy", "striped")
+
 _MATCHED = "AS3π"
-_DOMAIN = "tilted"
 
 
 def named_glyphs(
@@ -42,11 +46,12 @@ def named_glyphs(
     task_labels: bool = False,
     order_seed: int | None = None,
 ) -> NCScenario:
-    """50 named Latin letters, digits and Greek letters, new ones in each experience.
+    """50 named Latin letters, digits and Greek letters, new ones in each experience, in another domain.
 
-    Images are 3x32x32 scenes of characters tilted by 30 degrees, of random colour, typeface, weight,
-    slant, size and place; the tiny CLIP knows the characters, but upright. Datasets hold images as
-    uint8 and give normalised floats (mean 0.5, standard deviation 0.5).
+    Images are 3x32x32 scenes of random colour, typeface, weight, slant, size and place; characters are
+    tilted by 30 degrees, on pale paper, under noise or behind stripes, by experience, for training
+    and test alike. The tiny CLIP knows the characters, but as they are. Datasets hold images as uint8
+    and give normalised floats (mean 0.5, standard deviation 0.5).
 
     What tuning does to the rest of what a model knows shows on ``untouched``, test data of classes
     and domains that no experience has:
@@ -68,9 +73,9 @@ def named_glyphs(
 
     Returns:
         A benchmark with ``train_stream``, ``test_stream``, ``class_names`` (by label, such as
-        "capital b"), ``template`` ("a {}", what makes a caption of a name), ``class_order`` and
-        ``untouched``: by name, a data set of (normalised image, label) and its own class names; and
-        ``matching``: a ``CaptionSet`` of four of the untouched characters.
+        "capital b"), ``template`` ("a {}", what makes a caption of a name), ``class_order``,
+        ``domains`` (by experience), ``untouched`` (by name, a data set of (normalised image, label)
+        and its own class names) and ``matching`` (a ``CaptionSet`` of four untouched characters).
 
     Raises:
         ValueError: an argument is out of range.
@@ -86,13 +91,26 @@ def named_glyphs(
     check_split(len(NAMED_GLYPHS), n_experiences)
     order = order_of(len(NAMED_GLYPHS), class_order, order_seed)
     classes = classes_by(character=NAMED_GLYPHS)
-    parts = render_parts(classes, train_per_class, test_per_class, seed, _DOMAIN)
+    domains = tuple(islice(cycle(NAMED_GLYPH_DOMAINS), n_experiences))
+    parts = []
+    for i, task in enumerate(torch.tensor(order).chunk(n_experiences)):
+        own, own_seed = [classes[c] for c in task], seed * n_experiences + i
+        pair = render_parts(own, train_per_class, test_per_class, own_seed, domains[i])
+        parts.append([ImageDataset(d.images, task[torch.tensor(d.targets)]) for d in pair])
+    train, test = (_joined(side) for side in zip(*parts, strict=True))
     names = tuple(map(name_of, classes))
-    benchmark = split_by_class(*parts, names, n_experiences, order, task_labels)
+    benchmark = split_by_class(train, test, names, n_experiences, order, task_labels)
+    benchmark.domains = domains
     benchmark.template = "a {}"
     benchmark.untouched = _untouched(test_per_class, seed)
     benchmark.matching = caption_set(_MATCHED, seed, "plain")
     return benchmark
+
+
+def _joined(parts: Sequence[ImageDataset]) -> ImageDataset:
+    """All of them as one."""
+    labels = torch.cat([torch.tensor(part.targets) for part in parts])
+    return ImageDataset(torch.cat([part.images for part in parts]), labels)
 
 
 def _untouched(per_class: int, seed: int) -> dict[str, tuple[ImageDataset, tuple[str, ...]]]:

@@ -2,7 +2,12 @@ import pytest
 import torch
 from avalanche.benchmarks import NCScenario
 
-from avl_pegp.benchmarks import NAMED_GLYPHS, UNTOUCHED_CHARACTERS, named_glyphs
+from avl_pegp.benchmarks import (
+    NAMED_GLYPH_DOMAINS,
+    NAMED_GLYPHS,
+    UNTOUCHED_CHARACTERS,
+    named_glyphs,
+)
 from avl_pegp.benchmarks.captioned import HELD_OUT_CHARACTERS, NAMES, PRETRAINING_CHARACTERS
 
 SMALL = {"train_per_class": 2, "test_per_class": 2}
@@ -58,13 +63,20 @@ def test_untouched_data_is_normalised_and_has_its_own_labels(benchmark: NCScenar
         assert -1 <= image.min() < image.max() <= 1
 
 
-def test_only_the_stream_is_tilted_and_the_other_domain_is_out_of_focus() -> None:
-    """Of the stem of a 1, and of the differences between neighbouring pixels."""
-    many = named_glyphs(train_per_class=1, test_per_class=40)
+def test_experiences_go_through_the_domains(benchmark: NCScenario) -> None:
+    assert benchmark.domains == (*NAMED_GLYPH_DOMAINS, *NAMED_GLYPH_DOMAINS, "tilted", "pale")
+    assert named_glyphs(n_experiences=2, **SMALL).domains == ("tilted", "pale")
+
+
+def test_the_first_experience_is_tilted_the_second_pale_and_the_other_domain_out_of_focus() -> None:
+    """Of the stem of a 1, of the median pixel, and of the differences between neighbours."""
     one = NAMED_GLYPHS.index("1")
-    stream = pixels(many.test_stream[one // 5].dataset)[one % 5 * 40 :][:40]
+    order = [one, *(c for c in range(50) if c != one)]
+    many = named_glyphs(class_order=order, train_per_class=1, test_per_class=40)
+    stream = pixels(many.test_stream[0].dataset)[:40]
     other = pixels(many.untouched["other_domain"][0])[one * 40 :][:40]
     assert leaning(stream) > 20 > 5 > leaning(other)
+    assert pixels(many.test_stream[1].dataset).median() > stream.median() + 0.3
     sharp = pixels(many.untouched["untouched_characters"][0])
     assert (other.diff().abs().mean()) < 0.5 * sharp.diff().abs().mean()
 

@@ -99,7 +99,10 @@ class Job:
     def described(self) -> dict[str, Any]:
         """Everything that decides what comes out, as JSON has it: to know a run again."""
         plain = asdict(replace(self, does=Method(), tuning=None))
-        plain |= {"tuning": repr(self.tuning), "does": repr(self.does)}
+        plain |= {
+            "tuning": repr(self.tuning),
+            "does": re.sub(" at 0x[0-9a-f]+", "", repr(self.does)),
+        }
         del plain["machine"]
         described: dict[str, Any] = json.loads(json.dumps(plain))
         return described

@@ -16,6 +16,7 @@ COLUMNS: dict[str, Callable[[Record], float]] = {
     "task-aware forgetting": attrgetter("task_aware_forgetting"),
     "task-aware accuracy when new": lambda r: new_task_accuracy(r.task_aware_accuracy_matrix),
 }
+FINAL = ("final accuracy", "average_accuracy")
 COMPARED = (
     "PET",
     "PEGP's forgetting beyond frozen's",
@@ -40,34 +41,34 @@ def table(
     records: Sequence[Record],
     reference: str | None = "pegp",
     columns: Mapping[str, Callable[[Record], float]] = COLUMNS,
+    final: tuple[str, str] = FINAL,
 ) -> str:
     """One row a PET and method; the last column is paired with the same PET's reference.
 
-    Rows without a PET are compared with LoRA's. ``None`` leaves that column out.
+    Rows without a PET are compared with LoRA's. ``None`` leaves that column out. What is compared is
+    the title and the field of ``final``.
     """
     rows = grouped(records)
     titles = ["PET", "method", *columns]
-    titles += [f"final accuracy minus {reference}'s, paired"] if reference else []
+    titles += [f"{final[0]} minus {reference}'s, paired"] if reference else []
     lines = [titles]
     for (pet, method), group in rows.items():
         line = [pet, method, *(spread([of(r) for r in group]) for of in columns.values())]
         if reference:
             other = rows.get((pet if pet != "none" else "lora", reference), [])
-            line.append("" if method == reference or not other else signed(group, other))
+            line.append("" if method == reference or not other else signed(group, other, final[1]))
         lines.append(line)
     return markdown(lines)
 
 
-def signed(
-    records: Sequence[Record], others: Sequence[Record], field: str = "average_accuracy"
-) -> str:
+def signed(records: Sequence[Record], others: Sequence[Record], field: str = FINAL[1]) -> str:
     """The paired difference of final (or another) accuracy, with its sign."""
     gaps = paired(records, others, field)
     text = spread(gaps)
     return text if mean(gaps) < 0 else f"+{text}"
 
 
-def winners(records: Sequence[Record], reference: str = "pegp") -> list[str]:
+def winners(records: Sequence[Record], reference: str = "pegp", field: str = FINAL[1]) -> list[str]:
     """Rows whose final accuracy lies above the reference of the same PET beyond one deviation."""
     rows = grouped(records)
     found = []
@@ -75,9 +76,9 @@ def winners(records: Sequence[Record], reference: str = "pegp") -> list[str]:
         other = rows.get((pet if pet != "none" else "lora", reference))
         if method == reference or other is None:
             continue
-        gaps = paired(group, other, "average_accuracy")
+        gaps = paired(group, other, field)
         if mean(gaps) > (stdev(gaps) if len(gaps) > 1 else 0):
-            found.append(f"{pet} {method} ({signed(group, other)})")
+            found.append(f"{pet} {method} ({signed(group, other, field)})")
     return found
 
 

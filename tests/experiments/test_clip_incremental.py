@@ -22,7 +22,7 @@ UNTOUCHED = {"untouched_characters", "held_out_characters", "other_domain", "col
 OVER_TIME = {
     "named_glyphs": UNTOUCHED | MATCHING,
     "named_datasets": set(),
-    "captioned_domains": MATCHING,
+    "captioned_domains": MATCHING | {"hallucination_in_domains"},
 }
 OF_THE_WHOLE = {"transfer", "average", "last"}
 QUICK = ("--no-controls", "--epochs", "1")
@@ -241,3 +241,9 @@ def test_controls_run_unless_told_not_to(tiny, monkeypatch, launch, tmp_path):
         *((pet, method) for pet in ("lora", "context") for method in (*CONTROLS[1:], "pegp")),
     ]
     assert [job.tuning for job in asked[1]] == [PETS["lora"], PETS["context"]]
+
+
+@pytest.mark.parametrize("method", CLIP_METHODS)
+def test_a_job_is_described_the_same_in_every_process(method):
+    (job,) = Job("", "").variants([("lora", method)], [0], CLIP_METHODS, pets=PETS)
+    assert "0x" not in job.described()["does"]

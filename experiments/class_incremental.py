@@ -33,7 +33,7 @@ def run(job: Job, logs: Path) -> Record:
 def main() -> None:
     parser = flags(__doc__, BENCHMARKS)
     args = parser.parse_args()
-    run_all(jobs_of(parser, args, "class_incremental"), args.out)
+    run_all(jobs_of(parser, args, "class_incremental"), args.out, args.quiet)
 
 
 if __name__ == "__main__":

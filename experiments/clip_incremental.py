@@ -96,7 +96,7 @@ def main() -> None:
     if args.template is None:
         args.template = TEMPLATES.get(args.benchmark, "a photo of a {}.")
     jobs = jobs_of(parser, args, "clip_incremental", CLIP, template=args.template)
-    run_all(jobs, args.out)
+    run_all(jobs, args.out, args.quiet)
 
 
 if __name__ == "__main__":

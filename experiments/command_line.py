@@ -24,6 +24,7 @@ from avl_pegp.evaluation import (
     prepare_folder,
     write_records,
 )
+from avl_pegp.plugins.progress import bars
 from avl_pegp.projection.energy import require_energy
 
 MADE_HERE = ("split_glyphs", "split_digits", "shifted_glyphs")
@@ -39,17 +40,19 @@ BY_CLASS = (  # of downloaded data
 )
 
 
-def run_all(jobs: Sequence[Job], out: Path) -> None:
+def run_all(jobs: Sequence[Job], out: Path, quiet: bool = False) -> None:
     """Run one job after another; the folder always holds the records of those that are done."""
     records: list[Record] = []
-    for job in jobs:
-        records.append(job.run(out / "tensorboard" / job.name))
-        write_records(records, out / "results.json")
+    with bars(shown=not quiet):
+        for job in jobs:
+            records.append(job.run(out / "tensorboard" / job.name))
+            write_records(records, out / "results.json")
     for pet in dict.fromkeys(job.pet for job in jobs):
         draw(records, pet, out)
     (out / "table.md").write_text(markdown_table(records) + "\n")
-    Console().print(console_table(records))
-    Console().print(f"Records, table, figures and TensorBoard logs are in {out}")
+    console = Console(quiet=quiet)
+    console.print(console_table(records))
+    console.print(f"Records, table, figures and TensorBoard logs are in {out}", soft_wrap=True)
 
 
 def draw(records: list[Record], pet: str, out: Path) -> None:
@@ -79,6 +82,7 @@ def flags(
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--head", choices=menu.heads, default=head or menu.heads[0])
     parser.add_argument("--out", type=Path, required=True, help="a new or empty folder")
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     parser.add_argument("--no-controls", action="store_true", help=f"leave out {menu.controls}")
     parser.add_argument("--backbone", default=menu.backbone, help="or a larger one by its name")
     parser.add_argument("--energy", type=float, help="share to protect, in (0, 1]; by PET")

@@ -36,7 +36,7 @@ def run(job: Job, logs: Path) -> Record:
 def main() -> None:
     parser = flags(__doc__, BENCHMARKS, head="linear")
     args = parser.parse_args()
-    run_all(jobs_of(parser, args, "domain_incremental"), args.out)
+    run_all(jobs_of(parser, args, "domain_incremental"), args.out, args.quiet)
 
 
 if __name__ == "__main__":

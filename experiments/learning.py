@@ -19,7 +19,7 @@ from torch import nn
 from training import Machine, Training
 
 from avl_pegp import PEGPPlugin, attach, pet_parameters
-from avl_pegp.evaluation import AccuracyMatrices
+from avl_pegp.evaluation import AccuracyImage, AccuracyMatrices, pegp_metrics
 from avl_pegp.plugins import ClassStatisticsPlugin, MaskedCrossEntropy, ProgressPlugin
 
 
@@ -103,7 +103,8 @@ class Learner:
         self, accuracy: AccuracyMatrices, logs: Path, *plugins: Any, metrics: Sequence[Any] = ()
     ) -> Naive:
         """Avalanche's plain strategy with all of this, these plugins before it, and more metrics."""
-        metrics = (accuracy, loss_metrics(epoch=True), *metrics)
+        looks = [AccuracyImage()] if self.pegp is None else pegp_metrics(self.pegp)
+        metrics = (accuracy, loss_metrics(epoch=True), *looks, *metrics)
         evaluator = EvaluationPlugin(*metrics, loggers=[TensorboardLogger(str(logs))])
         return self._naive([*plugins, *self.plugins()], evaluator)
 

@@ -242,7 +242,7 @@ def main() -> None:
         folders = {name: new_folder(args.out / name) for name in names}
     except OSError as error:
         parser.error(str(error))
-    for name, folder in tqdm(folders.items(), unit="data set"):
+    for name, folder in tqdm(folders.items(), unit="data set", disable=None):
         WRITERS[name](folder, args.seed)
 
 

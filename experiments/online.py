@@ -73,7 +73,7 @@ def main() -> None:
     if rivals and not args.boundaries:
         parser.error(f"--methods {' '.join(rivals)} must know where tasks end: use --boundaries")
     jobs = jobs_of(parser, args, "online", every=args.every, boundaries=args.boundaries)
-    run_all(jobs, args.out)
+    run_all(jobs, args.out, args.quiet)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,8 @@ def complete(jobs: Sequence[Job], folder: Path, workers: int) -> list[Record]:
     """
     missing = missing_of(jobs, folder)
     paths = [folder / f"{label(job)}.json" for job in jobs]
-    bar = tqdm(total=len(jobs), initial=len(jobs) - len(missing), unit="run", smoothing=0.1)
+    kept = len(jobs) - len(missing)
+    bar = tqdm(total=len(jobs), initial=kept, unit="run", smoothing=0.1, disable=None)
     # Fresh processes: a forked one would inherit threads that torch has already started.
     context = multiprocessing.get_context("spawn")
     with _single_threads(), ProcessPoolExecutor(workers, context) as pool:

@@ -39,7 +39,9 @@ def check_files(files: Sequence[Path]) -> dict[str, int]:
 def _decode(files: Sequence[Path]) -> dict[str, int]:
     with ThreadPool() as pool:
         found = pool.imap(_mode_of, files, _CHUNK)
-        modes = list(tqdm(found, "checking images", len(files), leave=False, unit="file"))
+        modes = list(
+            tqdm(found, "checking images", len(files), leave=False, unit="file", disable=None)
+        )
     broken = [str(file) for file, mode in zip(files, modes, strict=True) if mode is None]
     if broken:
         raise DataError(

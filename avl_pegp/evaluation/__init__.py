@@ -1,14 +1,22 @@
 """What came out: accuracy matrices, their numbers, records, tables and figures."""
 
 from avl_pegp.evaluation.accuracy import AccuracyMatrices
+from avl_pegp.evaluation.accuracy_figures import (
+    accuracy_and_forgetting,
+    accuracy_heat_map,
+    accuracy_over_time,
+)
 from avl_pegp.evaluation.encoding import (
     encoded_classes,
     encoded_images,
     encoded_texts,
     zero_shot_accuracy,
 )
-from avl_pegp.evaluation.figures import accuracy_over_time, stability_plasticity
+from avl_pegp.evaluation.feature_figures import attention_mass, feature_map, in_the_plane
+from avl_pegp.evaluation.features import classifier_features, token_mass
+from avl_pegp.evaluation.inspection import AccuracyImage, pegp_metrics
 from avl_pegp.evaluation.matching import matching
+from avl_pegp.evaluation.measured_drift import MeasuredDrift
 from avl_pegp.evaluation.metrics import (
     average_accuracy,
     average_incremental_accuracy,
@@ -17,8 +25,16 @@ from avl_pegp.evaluation.metrics import (
     forward_transfer,
     new_task_accuracy,
 )
+from avl_pegp.evaluation.plasticity_figure import stability_plasticity
 from avl_pegp.evaluation.records import Record, prepare_folder, read_records, write_records
 from avl_pegp.evaluation.retention import ZeroShotRetention
+from avl_pegp.evaluation.site_figures import (
+    by_block,
+    drift_over_time,
+    energy_spectrum,
+    rank_growth,
+)
+from avl_pegp.evaluation.spectra import Spectrum, spectra_of
 from avl_pegp.evaluation.tables import console_table, markdown, markdown_table, paired, spread
 from avl_pegp.evaluation.zero_shot import (
     Recall,
@@ -30,33 +46,49 @@ from avl_pegp.evaluation.zero_shot import (
 )
 
 __all__ = [
+    "AccuracyImage",
     "AccuracyMatrices",
+    "MeasuredDrift",
     "Recall",
     "Record",
+    "Spectrum",
     "TransferAvgLast",
     "ZeroShotRetention",
+    "accuracy_and_forgetting",
+    "accuracy_heat_map",
     "accuracy_over_time",
+    "attention_mass",
     "average_accuracy",
     "average_incremental_accuracy",
     "backward_transfer",
+    "by_block",
+    "classifier_features",
     "console_table",
+    "drift_over_time",
     "encoded_classes",
     "encoded_images",
     "encoded_texts",
+    "energy_spectrum",
+    "feature_map",
     "fooled_images",
     "forgetting",
     "forward_transfer",
     "hallucination_rate",
+    "in_the_plane",
     "markdown",
     "markdown_table",
     "matching",
     "new_task_accuracy",
     "paired",
+    "pegp_metrics",
     "prepare_folder",
+    "rank_growth",
     "read_records",
     "recall_at_1",
+    "spectra_of",
     "spread",
     "stability_plasticity",
+    "token_mass",
     "transfer_avg_last",
     "write_records",
     "zero_shot_accuracy",

@@ -58,12 +58,14 @@ class Moment:
         return self.matrix[:, :width, :width]
 
     def mean(self, width: int) -> Tensor:
-        """``(G, width)``, the mean row times the root of how many there were; 0 where there were none.
-
-        ``of_width`` minus its outer product is the second moment about the mean.
-        """
+        """``(G, width)``, the mean row times the root of how many there were; 0 where there was none."""
         count = self.matrix[:, -1:, -1]
         return self.matrix[:, -1, :width] / count.clamp_min(1).sqrt()
+
+    def about_mean(self, width: int) -> Tensor:
+        """``(G, width, width)``, the second moment about the mean."""
+        mean = self.mean(width)
+        return self.of_width(width) - mean[:, :, None] * mean[:, None, :]
 
     @classmethod
     def of_zeros(cls, like: Moment, width: int) -> Moment:

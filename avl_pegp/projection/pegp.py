@@ -281,6 +281,11 @@ class PEGP:
         modules = rebasable_modules(self.model, self._coverage.sites) if self.rebase else {}
         return [p for module in modules.values() for p in module.parameters() if p.requires_grad]
 
+    @property
+    def coverage(self) -> Coverage:
+        """Which condition covers which trainable tensor, as of the latest ``begin`` or ``gather``."""
+        return self._coverage
+
     def ranks(self) -> dict[str, tuple[int, int]]:
         """For each site: protected directions, and all there are. Empty before ``extend``."""
         return {name: (m.rank, m.dimension) for name, m in self.past.memories.items()}

@@ -23,6 +23,7 @@ DEFAULTS = {  # of the vision transformers' settings
     "methods": ["pegp"],
     "seeds": [0],
     "head": "lda",
+    "quiet": False,
     "no_controls": False,
     "backbone": "tiny_vit_32.latin",
     "energy": None,

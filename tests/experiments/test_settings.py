@@ -171,3 +171,13 @@ def test_wrong_flags_are_refused_before_anything_is_written(
         recipe(setting, tmp_path / "out", *flags)
     assert message in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "out").exists()
+
+
+def test_a_quiet_run_prints_nothing_and_others_end_with_a_table(recipe, tmp_path, capsys):
+    short = ("--epochs", "1", "--no-controls", "--methods", "frozen")
+    recipe("class_incremental", tmp_path / "quiet", *short, "--quiet")
+    assert capsys.readouterr().out == ""
+    recipe("class_incremental", tmp_path / "told", *short)
+    told = capsys.readouterr().out
+    assert "frozen" in told
+    assert f"TensorBoard logs are in {tmp_path / 'told'}\n" in told

@@ -1,10 +1,12 @@
-"""Figures from plain arrays."""
+"""The curve of stability against plasticity."""
 
 from __future__ import annotations
 
+import io
+
 import pytest
 
-from avl_pegp.evaluation import accuracy_over_time, stability_plasticity
+from avl_pegp.evaluation import stability_plasticity
 
 POINTS = {"0.9": ([0.05, 0.07], [0.90, 0.92]), "1": ([0.0, 0.02], [0.80, 0.84])}
 
@@ -15,9 +17,10 @@ def test_points_of_the_curve_are_means_in_percent_with_their_deviation():
     assert joined.get_xdata() == pytest.approx([6, 1])
     assert joined.get_ydata() == pytest.approx([91, 82])
     assert [text.get_text() for text in axis.texts] == ["0.9", "1", "plain"]
-    first = axis.containers[0]  # the error bars of the first point
-    across = first.lines[2][0].get_segments()[0]
-    assert across[1][0] - across[0][0] == pytest.approx(2 * 100 * 0.02 / 2**0.5)
+    across, up = axis.containers[0].lines[2]  # the error bars of the first point
+    (left, right), (bottom, top) = across.get_segments()[0], up.get_segments()[0]
+    assert right[0] - left[0] == pytest.approx(2 * 100 * 0.02 / 2**0.5)
+    assert top[1] - bottom[1] == pytest.approx(2 * 100 * 0.02 / 2**0.5)
 
 
 def test_every_pet_has_its_own_panel_line_and_marker():
@@ -29,13 +32,20 @@ def test_every_pet_has_its_own_panel_line_and_marker():
     assert len({(line.get_color(), line.get_marker()) for line in lines}) == 3
 
 
+def test_where_nothing_is_joined_a_legend_has_each_label_once_in_one_style():
+    points = {f"*{label}": values for label, values in POINTS.items()}
+    more = {**points, "*plain": ([0.3], [0.95])}
+    figure = stability_plasticity({"lora": points, "prompt": more}, "title")
+    figure.savefig(io.BytesIO(), dpi=20)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["0.9", "1", "plain"]
+    first, second = figure.axes
+    assert not first.texts
+    colours = [[c.lines[0].get_color() for c in axis.containers] for axis in (first, second)]
+    assert colours[0] == colours[1][:2]
+    assert len(set(colours[1])) == 3
+
+
 @pytest.mark.parametrize("lines", [{}, {"lora": {"0.9": ([], [])}}])
 def test_a_curve_without_values_is_refused(lines):
     with pytest.raises(ValueError, match="lines is empty or has an empty point: give one value"):
         stability_plasticity(lines, "title")
-
-
-@pytest.mark.parametrize("panels", [{}, {"plain": []}])
-def test_accuracy_over_time_without_a_matrix_is_refused(panels):
-    with pytest.raises(ValueError, match="panels is empty or has an empty entry"):
-        accuracy_over_time(panels, "title")

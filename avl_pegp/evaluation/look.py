@@ -1,0 +1,101 @@
+"""The one look of all figures: told apart in grey, by colour-blind eyes, and however long the names."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import ListedColormap, Normalize
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+# Okabe and Ito, without the yellow that white paper swallows
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+LINES = ("-", "--", "-.", ":")
+SHADES = "cividis"  # from dark to light, also in grey
+CONTRAST = "#d55e00"  # on top of shades
+
+
+def style_of(i: int) -> dict[str, Any]:
+    """Colour, marker and line of the i-th of many lines; no two of the first 56 are alike.
+
+    Example:
+        >>> style_of(0)["color"] == style_of(7)["color"], style_of(0) == style_of(7)
+        (True, False)
+    """
+    return {
+        "color": COLOURS[i % len(COLOURS)],
+        "marker": MARKERS[i % len(MARKERS)],
+        "ls": LINES[i % len(LINES)],
+    }
+
+
+def shade(i: int, count: int) -> Any:
+    """The colour of the i-th of ``count`` in an order, dark to light; never as light as paper."""
+    return colormaps[SHADES](0.85 * i / max(1, count - 1))
+
+
+def panels_of(
+    count: int,
+    title: str,
+    *,
+    columns: int = 2,
+    size: tuple[float, float] = (4.5, 3.4),
+    sharey: bool = True,
+) -> tuple[Figure, list[Axes]]:
+    """A figure with so many panels of this size (inches), row by row, under a title."""
+    columns = min(columns, count)
+    rows = math.ceil(count / columns)
+    figure = Figure(figsize=(size[0] * columns, 0.5 + size[1] * rows), layout="constrained")
+    axes = list(figure.subplots(rows, columns, sharey=sharey, squeeze=False).flat)
+    for axis in axes[count:]:
+        axis.remove()
+    figure.suptitle(shortened(title, 24 * columns + 24))
+    return figure, axes[:count]
+
+
+def tidy(axis: Axes, title: str = "") -> None:
+    """A pale grid and no frame above and to the right."""
+    axis.set_title(shortened(title, 40), fontsize=11)
+    axis.grid(alpha=0.25)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def count_on(axis: Any) -> None:
+    """Whole numbers on an ``XAxis`` or ``YAxis``, only as many as are readable."""
+    axis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
+
+
+def legend_below(figure: Figure, axes: list[Axes], columns: int = 3) -> None:
+    """What is drawn in any of these panels, explained once under all of them."""
+    found: dict[str, Any] = {}
+    for axis in axes:
+        for handle, name in zip(*axis.get_legend_handles_labels(), strict=True):
+            found.setdefault(name, handle)
+    names = [shortened(name) for name in found]
+    where = {"loc": "outside lower center", "ncols": columns}
+    figure.legend([*found.values()], names, fontsize=9, frameon=False, **where)
+
+
+def depth_bar(figure: Figure, axes: list[Axes], first: int, last: int) -> None:
+    """A bar that says which ``shade`` is which block."""
+    shades = ListedColormap([shade(i, 256) for i in range(256)])
+    blocks = ScalarMappable(Normalize(first, max(last, first + 1)), shades)
+    count_on(figure.colorbar(blocks, ax=axes, label="block", shrink=0.8).ax.yaxis)
+
+
+def shortened(name: str, most: int = 32) -> str:
+    """A name of at most so many characters; of a longer one the middle is left out.
+
+    Example:
+        >>> shortened("a_very_long_method_name", most=11)
+        'a_ver…_name'
+    """
+    if len(name) <= most:
+        return name
+    end = (most - 1) // 2
+    return f"{name[: most - 1 - end]}…{name[len(name) - end :]}"

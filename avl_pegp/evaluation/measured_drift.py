@@ -1,0 +1,164 @@
+"""Drift as it is, on a few old inputs that are kept to look at: a control of the meter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from avalanche.evaluation.metric_results import MetricValue
+from avalanche.training.templates import SupervisedTemplate
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from avl_pegp.evaluation.meter import Meter
+from avl_pegp.evaluation.site_metrics import SiteMetric
+from avl_pegp.evaluation.site_numbers import shares
+from avl_pegp.pet.config import require_positive
+from avl_pegp.plugins.experience import classes_of, origin_of, predict, statistics_loader
+from avl_pegp.plugins.pegp import PEGPPlugin
+from avl_pegp.projection.moments import Moment
+from avl_pegp.projection.observing import Observer, inference_state
+from avl_pegp.projection.sites import Site
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What a model makes of a batch: outputs by name, and the moments that its sites see."""
+
+    outputs: dict[str, Tensor]
+    moments: dict[str, Moment]
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """Inputs of one experience, the classes known at its end, and what the model then made of them."""
+
+    batch: Any
+    classes: list[int]
+    outputs: dict[str, Tensor]
+
+
+class MeasuredDrift(SiteMetric):
+    """The true change of old features and logits, beside the meter restricted to the same inputs.
+
+    **It stores samples**: ``samples`` inputs of each experience, for inspection only. Nothing is ever
+    trained on them. It is not part of ``pegp_metrics``: add it where data may be kept.
+
+    After each experience, from the second on, loggers get ``MeasuredDrift`` of ``features`` (what the
+    classifier sees), of ``logits`` (of the classes known when the input was kept), and of the first
+    site's own map: squared change of all kept outputs, each since it was kept, relative to their
+    energy. ``MeteredDrift``, by site and in total, is what the meter's formula says of the same inputs
+    from moments alone. At the first site the two are the same number, as long as nothing before it is
+    trained. Deeper, the meter sees what a site's own weight does, and not that its input has changed.
+    Where a rebase starts branches anew there is no map to follow: features and logits alone are told.
+
+    Args:
+        plugin: whose sites; ``None`` for the one that the strategy has.
+        samples: inputs to keep of each experience.
+
+    Raises:
+        ValueError: ``samples`` below 1; at the start of training, a strategy without a ``PEGPPlugin``.
+
+    Example:
+        >>> control = MeasuredDrift(samples=4)  # EvaluationPlugin(*pegp_metrics(), control, ...)
+        >>> control.result()
+        {}
+    """
+
+    def __init__(self, plugin: PEGPPlugin | None = None, *, samples: int = 8) -> None:
+        super().__init__(plugin)
+        require_positive(self, samples=samples)
+        self.samples = samples
+        self._kept: list[_Kept] = []
+        self._meters: dict[str, Meter] = {}
+        self._classes: set[int] = set()
+
+    def after_training_exp(self, strategy: SupervisedTemplate) -> list[MetricValue]:
+        """Where a task is over, measure on what was kept, then keep some of the new."""
+        self._classes |= classes_of(origin_of(strategy.experience))
+        if not self.has_grown():
+            return []
+        values = self._measured(strategy) if self._kept else []
+        self._keep(strategy)
+        return values
+
+    @torch.no_grad()
+    def _measured(self, strategy: SupervisedTemplate) -> list[MetricValue]:
+        changed: dict[str, float] = {}
+        energy: dict[str, float] = {}
+        for kept in self._kept:
+            now = self._look(strategy, kept.batch, kept.classes).outputs
+            for name, then in kept.outputs.items():
+                changed[name] = changed.get(name, 0.0) + float((now[name] - then).square().sum())
+                energy[name] = energy.get(name, 0.0) + float(then.square().sum())
+        measured = shares({name: (changed[name], energy[name]) for name in changed})
+        measured.pop("", None)  # outputs of different kinds have no sum
+        weights = self._maps()
+        metered = {n: (m.changed(weights[n]), m.energy) for n, m in self._meters.items()}
+        return [
+            *self.named(strategy, "MeasuredDrift", measured),
+            *self.named(strategy, "MeteredDrift", shares(metered)),
+        ]
+
+    @torch.no_grad()
+    def _keep(self, strategy: SupervisedTemplate) -> None:
+        loader = statistics_loader(
+            strategy.experience,
+            samples=self.samples,
+            batch_size=self.samples,
+            seed=self.pegp.past.experiences,
+        )
+        batch, classes = next(iter(loader)), sorted(self._classes)
+        look = self._look(strategy, batch, classes)
+        self._kept.append(_Kept(batch, classes, look.outputs))
+        for name, weight in self._maps().items():
+            meter = Meter.of(weight, look.moments[name].cpu().of_width(weight.shape[-1]))
+            self._meters[name] = self._meters[name] + meter if name in self._meters else meter
+
+    def _maps(self) -> dict[str, Tensor]:
+        """The sites' matrices, float64, on the CPU; none where they are started anew."""
+        if self.pegp.rebase:
+            return {}
+        return {name: w.to("cpu", torch.float64, copy=True) for name, _, w in self.weights()}
+
+    def _look(self, strategy: SupervisedTemplate, batch: Any, classes: list[int]) -> _Look:
+        """Show the model a batch, in eval mode."""
+        coverage, maps = self.pegp.coverage, self._maps()
+        modules = {name: (site.module, site.groups) for name, site in coverage.observed().items()}
+        observer, first = Observer(modules, {}), next(iter(coverage.sites.values()))
+        noted = [first] if coverage.head is None else [first, coverage.head]
+        with inference_state(strategy.model), observer.watching(), _noting(noted) as inputs:
+            logits, _ = predict(strategy, batch)
+        observer.end_of_batch()
+        outputs = {"logits": logits[:, classes].double().cpu()}
+        if coverage.head is not None:
+            outputs["features"] = torch.cat(inputs[coverage.head.name]).double().cpu()
+        if first.name in maps:
+            own = [_mapped(x, maps[first.name]) for x in inputs[first.name]]
+            outputs[first.name] = torch.cat(own, dim=1)
+        return _Look(outputs, observer.moments)
+
+
+@contextmanager
+def _noting(sites: Sequence[Site]) -> Iterator[dict[str, list[Tensor]]]:
+    """In this block, what sites receive is noted under their names, call by call."""
+    inputs: dict[str, list[Tensor]] = {site.name: [] for site in sites}
+    with ExitStack() as hooks:
+        for site in sites:
+
+            def note(_: nn.Module, args: Any, kwargs: Any, name: str = site.name) -> None:
+                inputs[name] += [*args, *kwargs.values()]
+
+            hooks.callback(site.module.register_forward_pre_hook(note, with_kwargs=True).remove)
+        yield inputs
+
+
+def _mapped(x: Tensor, weight: Tensor) -> Tensor:
+    """What a site's matrix ``(G, out, d)`` makes of what its module receives: ``(G, n, out)``."""
+    groups, d = len(weight), x.shape[-1]
+    rows = x.movedim(-3, 0) if groups > 1 else x
+    rows = rows.reshape(groups, -1, d).to("cpu", torch.float64)
+    return F.pad(rows, (0, weight.shape[-1] - d), value=1.0) @ weight.mT

@@ -1,0 +1,87 @@
+"""Stability against plasticity, made of plain numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from avl_pegp.evaluation.look import legend_below, panels_of, shortened, style_of, tidy
+
+Points = Mapping[str, tuple[Sequence[float], Sequence[float]]]
+
+
+def stability_plasticity(lines: Mapping[str, Points], title: str) -> Figure:
+    """Accuracy on what is new against forgetting of what is old, one panel and line a PET.
+
+    Up and left is better. Each point has its label, and the standard deviation over seeds, where there
+    are several. Where no points are joined, a legend has their labels, so that they may lie close.
+
+    Args:
+        lines: for each PET, in the order in which points are joined, a label and the values (shares) of
+            forgetting and of new-task accuracy, one a seed. A label that begins with ``*`` is a point
+            of its own, such as a control.
+        title: above the figure.
+
+    Returns:
+        A figure, not shown and not saved.
+
+    Raises:
+        ValueError: no line, or a point without a value.
+
+    Example:
+        >>> points = {"energy 0.9": ([0.05], [0.9]), "*plain": ([0.3], [0.95])}
+        >>> len(stability_plasticity({"lora": points}, "glyphs").axes)
+        1
+    """
+    if not lines or not all(x and y for points in lines.values() for x, y in points.values()):
+        raise ValueError("lines is empty or has an empty point: give one value or more a point")
+    figure, axes = panels_of(len(lines), title)
+    labels = list(dict.fromkeys(label for points in lines.values() for label in points))
+    are_joined = any(not label.startswith("*") for label in labels)
+    for i, (pet, points) in enumerate(lines.items()):
+        axes[i].sharex(axes[0])
+        if are_joined:
+            _draw_line(axes[i], points, {**style_of(i), "ms": 6})
+        else:
+            _draw_points(axes[i], points, {label: style_of(k) for k, label in enumerate(labels)})
+        tidy(axes[i], pet)
+        axes[i].margins(x=0.15, y=0.1)
+        axes[i].set_xlabel("task-aware forgetting (points)")
+        if i % 2 == 0:
+            axes[i].set_ylabel("accuracy on new experiences (%)")
+    if not are_joined:
+        legend_below(figure, axes, columns=2 * min(2, len(lines)))
+    return figure
+
+
+def _draw_line(axis: Axes, points: Points, style: dict[str, Any]) -> None:
+    """Joined points, and controls as hollow ones beside them; each has its label at it."""
+    centres = {label: 100 * np.mean(values, axis=1) for label, values in points.items()}
+    joined = [centre for label, centre in centres.items() if not label.startswith("*")]
+    axis.plot(*np.array(joined).reshape(-1, 2).T, lw=1.5, **style)
+    for label, (x, y) in centres.items():
+        control = label.startswith("*")
+        fill: dict[str, Any] = {"mfc": "white"} if control else {}
+        _draw_point(axis, points[label], {**style, **fill})
+        shift = (6, -11) if control else (6, 5)
+        name = shortened(label.removeprefix("*"), 24)
+        axis.annotate(name, (x, y), shift, textcoords="offset points", fontsize=8)
+
+
+def _draw_points(axis: Axes, points: Points, styles: Mapping[str, dict[str, Any]]) -> None:
+    for label, values in points.items():
+        style = {**styles[label], "ls": "", "ms": 7, "mec": "white", "mew": 0.6}
+        _draw_point(axis, values, style, label=label.removeprefix("*"))
+
+
+def _draw_point(
+    axis: Axes, values: tuple[Sequence[float], Sequence[float]], style: dict[str, Any], **more: Any
+) -> None:
+    """The mean, with the deviation over seeds both ways, where there are several."""
+    x, y = 100 * np.array(values, dtype=float)
+    right, up = (x.std(ddof=1), y.std(ddof=1)) if len(x) > 1 else (0.0, 0.0)
+    axis.errorbar(x.mean(), y.mean(), xerr=right, yerr=up, elinewidth=0.6, **style, **more)

@@ -1,0 +1,222 @@
+"""Figures of what happens at sites, block by block: bases, energy and drift, from plain numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
+
+from avl_pegp.evaluation.kinds_of_sites import shown_kinds
+from avl_pegp.evaluation.look import (
+    CONTRAST,
+    count_on,
+    depth_bar,
+    legend_below,
+    panels_of,
+    shade,
+    style_of,
+    tidy,
+)
+from avl_pegp.evaluation.spectra import Spectrum
+
+_MARKED_UP_TO = 20  # experiences
+_LOWEST = 1e-4  # percent; on a logarithmic scale smaller shares are not drawn
+
+
+def rank_growth(history: Sequence[Mapping[str, tuple[int, int]]], title: str) -> Figure:
+    """Share of directions that are protected after each experience, by block and kind of site.
+
+    One panel a kind of site, one line a block, dark to light from the first to the last. At 100 %
+    nothing more can be learned there.
+
+    Args:
+        history: ``plugin.ranks()`` after each experience: by site, protected directions and all.
+        title: above the panels.
+
+    Returns:
+        A figure, not shown and not saved.
+
+    Raises:
+        ValueError: no experience, or no site in any of them.
+
+    Example:
+        >>> history = [{"blocks.0.A": (2, 8)}, {"blocks.0.A": (4, 8)}]
+        >>> rank_growth(history, "glyphs").axes[0].lines[0].get_ydata().tolist()
+        [25.0, 50.0]
+    """
+    shares = [{name: rank / all_ for name, (rank, all_) in ranks.items()} for ranks in history]
+    return _over_experiences(shares, title, "protected directions (%)", (-2, 102))
+
+
+def drift_over_time(history: Sequence[Mapping[str, float | None]], title: str) -> Figure:
+    """Relative squared change of each site's map on old features, after each experience.
+
+    Panels and lines as in ``rank_growth``; the scale is logarithmic, and what is unknown or below
+    0.0001 % is left out.
+
+    Args:
+        history: ``plugin.drift()`` after each experience.
+        title: above the panels.
+
+    Returns:
+        A figure, not shown and not saved.
+
+    Raises:
+        ValueError: no experience, or no site in any of them.
+    """
+    return _over_experiences(history, title, "drift (% of old output energy)", None)
+
+
+def by_block(
+    panels: Mapping[str, Mapping[str, float | None]], title: str, label: str, *, log: bool = False
+) -> Figure:
+    """A share of every site over the blocks, one panel a method, one line a kind of site.
+
+    Args:
+        panels: for each method a share (0..1) by site; ``None`` or NaN leaves a gap.
+        title: above the panels.
+        label: what the shares are, without a unit.
+        log: a logarithmic scale instead of 0 to 100 %.
+
+    Returns:
+        A figure, not shown and not saved.
+
+    Raises:
+        ValueError: no panel, or no site in any of them.
+
+    Example:
+        >>> by_block({"PEGP": {"blocks.0.A": 0.5}}, "glyphs", "drift").axes[0].get_ylabel()
+        'drift (%)'
+    """
+    kinds, title = shown_kinds((site for shares in panels.values() for site in shares), title)
+    figure, axes = panels_of(len(panels), title)
+    for axis, (name, shares) in zip(axes, panels.items(), strict=True):
+        axis.sharex(axes[0])
+        for i, (kind, sites) in enumerate(kinds.items()):
+            values = [_percent(shares.get(site), log) for site in sites.values()]
+            axis.plot([*sites], values, label=kind, ms=5, lw=1.2, **style_of(i))
+        if not any(_percent(share, log) >= 0 for share in shares.values()):
+            known = any(_percent(share, False) >= 0 for share in shares.values())
+            about = f"below {_LOWEST:g} % at every site" if known else "no numbers"
+            axis.text(0.5, 0.5, about, ha="center", transform=axis.transAxes)
+        tidy(axis, name)
+        axis.set_xlabel("block")
+        count_on(axis.xaxis)
+    _scale(axes, None if log else (-2, 102))
+    axes[0].set_ylabel(f"{label} (%)")
+    legend_below(figure, axes, columns=2)
+    return figure
+
+
+def energy_spectrum(spectra: Mapping[str, Spectrum], energy: float, title: str) -> Figure:
+    """How much energy the first k directions of each site's features leave, and the threshold.
+
+    One panel a kind of site, one line a block; the dashed line is what ``energy`` may leave. A dot is
+    the site's basis: how many directions it holds, and what it leaves. On the line it is as good as a
+    basis of that size can be; to the right of it, bases added experience by experience hold more
+    than one taken at once would.
+
+    Args:
+        spectra: by site.
+        energy: share that was asked for, in (0, 1]; 1 leaves nothing and draws no line.
+        title: above the panels.
+
+    Returns:
+        A figure, not shown and not saved.
+
+    Raises:
+        ValueError: no site.
+
+    Example:
+        >>> from avl_pegp.evaluation import Spectrum
+        >>> spectra = {"blocks.0.A": Spectrum([3.0, 1.0], 1, 0.75)}
+        >>> energy_spectrum(spectra, 0.9, "glyphs").axes[0].lines[0].get_ydata().tolist()
+        [100.0, 25.0, nan]
+    """
+    if not 0 < energy <= 1:
+        raise ValueError(f"energy={energy!r}: must be above 0 and at most 1, as PEGP was given it")
+
+    def draw(axis: Axes, site: str, colour: Any) -> None:
+        spectrum = spectra[site]
+        left = _left(spectrum.energies)
+        axis.plot(np.where(left > _LOWEST, left, np.nan), color=colour, lw=1.4)
+        rest = max(100 * (1 - spectrum.captured), _LOWEST)
+        axis.plot(spectrum.rank, rest, "o", ms=7, mfc=colour, mec="white")
+
+    figure, axes = _by_kind(spectra, title, draw)
+    _scale(axes, None)
+    for axis in axes:
+        if energy < 1:
+            axis.axhline(100 * (1 - energy), color=CONTRAST, ls="--", lw=1.4)
+        axis.set_ylim(_LOWEST / 2, 150)
+        axis.set_xlabel("directions")
+        count_on(axis.xaxis)
+    axes[0].set_ylabel("energy left (%)")
+    return figure
+
+
+def _left(energies: Sequence[float]) -> Any:
+    """Percent of the energy that lies beyond the first k directions, for k from 0 to all."""
+    beyond = np.append(np.cumsum(energies[::-1])[::-1], 0.0)
+    return 100 * beyond / beyond[0] if beyond[0] > 0 else np.full(len(beyond), np.nan)
+
+
+def _over_experiences(
+    history: Sequence[Mapping[str, float | None]],
+    title: str,
+    label: str,
+    limits: tuple[float, float] | None,
+) -> Figure:
+    """Shares by site after each experience; ``limits`` of the scale, ``None`` is logarithmic."""
+    experiences = range(1, len(history) + 1)
+    marker = "o" if len(history) <= _MARKED_UP_TO else ""
+
+    def draw(axis: Axes, site: str, colour: Any) -> None:
+        values = [_percent(shares.get(site), limits is None) for shares in history]
+        axis.plot(experiences, values, marker=marker, ms=4, lw=1.4, color=colour)
+
+    figure, axes = _by_kind([site for shares in history for site in shares], title, draw)
+    _scale(axes, limits)
+    for axis in axes:
+        axis.set_xlabel("experiences learned")
+        count_on(axis.xaxis)
+    axes[0].set_ylabel(label)
+    return figure
+
+
+def _by_kind(
+    sites: Iterable[str], title: str, draw: Callable[[Axes, str, Any], None]
+) -> tuple[Figure, list[Axes]]:
+    """One panel a kind of site, into which each site is drawn in the colour of its block."""
+    kinds, title = shown_kinds(sites, title)
+    blocks = sorted({block for sites in kinds.values() for block in sites})
+    figure, axes = panels_of(len(kinds), title, columns=2 if len(kinds) <= 4 else 3)
+    for axis, (kind, by_block) in zip(axes, kinds.items(), strict=True):
+        for block, site in sorted(by_block.items()):
+            draw(axis, site, shade(blocks.index(block), len(blocks)))
+        tidy(axis, kind)
+    depth_bar(figure, axes, blocks[0], blocks[-1])
+    return figure, axes
+
+
+def _percent(share: float | None, log: bool) -> float:
+    """NaN for what is not known, or has no place on a logarithmic scale."""
+    return math.nan if share is None or (log and 100 * share < _LOWEST) else 100 * share
+
+
+def _scale(axes: Sequence[Axes], limits: tuple[float, float] | None) -> None:
+    """One scale for all panels, once all is drawn: given, or decades about everything."""
+    if limits is None:
+        for axis in axes:
+            axis.set_yscale("log")
+            axis.yaxis.set_major_formatter("{x:g}")
+            axis.yaxis.set_minor_formatter(NullFormatter())
+        low, high = np.log10(axes[0].get_ylim())
+        limits = (10.0 ** math.floor(low), 10.0 ** math.ceil(high))
+    for axis in axes:
+        axis.set_ylim(limits)

@@ -1,0 +1,111 @@
+"""What PEGP's memory of a site says in numbers: what is held, what moved, what is left.
+
+Each number is a share of a whole. A function gives both for one site, so that ``shares`` can tell the
+share at each site and that of all sites taken together.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor
+
+from avl_pegp.projection.memory import SiteMemory
+from avl_pegp.projection.moments import Moment
+
+Part = tuple[float, float]
+"""A part, and the whole that it is taken of."""
+
+
+def shares(parts: Mapping[str, Part]) -> dict[str, float]:
+    """Part over whole for each site, and under ``""`` the sum of all parts over that of all wholes.
+
+    Sites whose whole is zero or NaN have no share and are left out.
+
+    Example:
+        >>> shares({"a": (1.0, 2.0), "b": (1.0, 6.0), "idle": (0.0, 0.0)})
+        {'': 0.25, 'a': 0.5, 'b': 0.16666666666666666}
+    """
+    there = {site: part for site, part in parts.items() if part[1] > 0}
+    if not there:
+        return {}
+    total = (sum(part for part, _ in there.values()), sum(whole for _, whole in there.values()))
+    return {site: part / whole for site, (part, whole) in {"": total, **there}.items()}
+
+
+def roots(numbers: Mapping[str, float]) -> dict[str, float]:
+    """Ratios of norms from ratios of squared norms.
+
+    Example:
+        >>> roots({"a": 0.25})
+        {'a': 0.5}
+    """
+    return {site: math.sqrt(number) for site, number in numbers.items()}
+
+
+def captured_energy(memory: SiteMemory, centred: bool) -> Part:
+    """``tr(UᵀCU)`` of ``tr C``, C the moment of all old features: what lies in the bases.
+
+    Args:
+        memory: of the site.
+        centred: take C about the mean, as ``Protection(centred=True)`` counts energy.
+    """
+    width, moment = memory.reference.shape[-1], memory.moment
+    C = moment.about_mean(width) if centred else moment.of_width(width)
+    held = [(b.columns * (c @ b.columns)).sum() for b, c in zip(memory.bases, C, strict=True)]
+    return float(sum(held)), float(C.diagonal(dim1=-2, dim2=-1).sum())
+
+
+def removed(memory: SiteMemory, delta: Tensor) -> Tensor:
+    """Squared norms of what projection takes from a step or gradient, and of all of it.
+
+    Args:
+        memory: of the site.
+        delta: ``(G, out, d)``.
+
+    Returns:
+        ``(2,)``, where ``delta`` is: reading it out can wait until those of all sites are there.
+    """
+    along = delta - memory.project(delta)
+    return torch.stack([along.square().sum(), delta.square().sum()])
+
+
+def leak(memory: SiteMemory, weight: Tensor) -> Part:
+    """``‖(W − R) U‖²`` of ``‖W − R‖²``, R the weight when the basis was last extended."""
+    step = weight.to("cpu", torch.float64) - memory.reference
+    along = [
+        (s @ basis.columns).square().sum() for basis, s in zip(memory.bases, step, strict=True)
+    ]
+    return float(sum(along)), float(step.square().sum())
+
+
+def drift(memory: SiteMemory, weight: Tensor) -> Part:
+    """Squared change of the site's map on all old features, of its energy: see ``SiteMemory``."""
+    return memory.drift(weight) * memory.output_energy, memory.output_energy
+
+
+def log10_singular_values(moments: Iterable[tuple[Moment, int]]) -> list[Tensor]:
+    """The features' singular values as powers of ten, in all groups together, largest first.
+
+    They are the roots of the eigenvalues of the second moment; those lost in its rounding are left
+    out. A moment that several sites share is decomposed once.
+
+    Args:
+        moments: each with the width that counts.
+
+    Example:
+        >>> moment = Moment.of(torch.tensor([[100.0, 0.0], [0.0, 1.0]]))
+        >>> log10_singular_values([(moment, 2)])
+        [tensor([2., 0.], dtype=torch.float64)]
+    """
+    found: dict[tuple[int, int], Tensor] = {}
+    moments = list(moments)
+    for moment, width in moments:
+        key = (id(moment), width)
+        if key not in found:
+            values = torch.linalg.eigvalsh(moment.of_width(width)).flatten()
+            noise = width * torch.finfo(torch.float64).eps * values.max()
+            found[key] = values[values > noise].sort(descending=True).values.log10() / 2
+    return [found[id(moment), width] for moment, width in moments]

@@ -1,0 +1,121 @@
+"""The report's figures of one part, as images that a page can hold."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import mean
+from typing import Any
+
+from matplotlib.figure import Figure
+from report_tables import REFERENCE, Row
+
+from avl_pegp.evaluation import (
+    accuracy_and_forgetting,
+    accuracy_heat_map,
+    by_block,
+    new_task_accuracy,
+    stability_plasticity,
+)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image within the page, what it shows, and its width in CSS pixels."""
+
+    uri: str
+    caption: str
+    width: int
+
+
+def pictures_of(rows: Sequence[Row], title: str) -> list[Picture]:
+    """Every figure that the records of a part have numbers for."""
+    pets = [pet for pet in dict.fromkeys(row.pet for row in rows) if pet != "none"] or ["none"]
+    found = [picture for pet in pets for picture in pictures_of_pet(rows, pet, title)]
+    points: dict[str, dict[str, Any]] = {
+        pet: {f"*{row.name}": point(row) for row in rows if row.pet in (pet, "none")}
+        for pet in pets
+    }
+    found.append(
+        picture(
+            stability_plasticity(points, title),
+            "Stability against plasticity: up and left is better. Above: learns what is new. Left: "
+            "keeps what is old.",
+        )
+    )
+    return found + pictures_of_sites([row for row in rows if row.method == REFERENCE], title)
+
+
+def pictures_of_pet(rows: Sequence[Row], pet: str, title: str) -> list[Picture]:
+    """Accuracy over time of one PET, beside the rows that have none."""
+    matrices = {
+        row.name: [r.accuracy_matrix for r in row.records]
+        for row in rows
+        if row.pet in (pet, "none")
+    }
+    name = title if pet == "none" else f"{pet}: {title}"
+    over_time = picture(
+        accuracy_and_forgetting(matrices, name),
+        "Accuracy over the experiences learned so far, and forgetting of the old ones. Accuracy falls "
+        "as more classes compete; what counts is the gap between the lines.",
+    )
+    shown = [row.name for row in rows if row.pet == pet and row.method in ("plain", REFERENCE)]
+    if not shown:
+        return [over_time]
+    by_experience = picture(
+        accuracy_heat_map({label: matrices[label] for label in shown}, name),
+        "Accuracy on each experience (across) after each (down). A column that keeps its colour on "
+        "the way down is kept knowledge.",
+    )
+    return [over_time, by_experience]
+
+
+def pictures_of_sites(rows: Sequence[Row], title: str) -> list[Picture]:
+    """What PEGP protects at the end, and how far old outputs moved, block by block."""
+    ranks = {
+        row.label: means([{n: k / d for n, (k, d) in r.ranks.items()} for r in row.records])
+        for row in rows
+    }
+    drifts = {row.label: means([r.drift for r in row.records]) for row in rows}
+    found = []
+    if any(ranks.values()):
+        found.append(
+            picture(
+                by_block(ranks, title, "protected directions"),
+                "Share of directions that are protected at the end, by block. At 100 % nothing more "
+                "can be learned there.",
+            )
+        )
+    if any(value for drift in drifts.values() for value in drift.values()):
+        found.append(
+            picture(
+                by_block(drifts, title, "drift", log=True),
+                "Relative squared change of each site's map on old features, by block: the meter.",
+            )
+        )
+    return found
+
+
+def means(runs: Sequence[dict[str, Any]]) -> dict[str, float | None]:
+    """The mean over runs for each site, of those that have a number."""
+    sites = dict.fromkeys(site for run in runs for site in run)
+    known = {s: [run[s] for run in runs if run.get(s) is not None] for s in sites}
+    return {site: mean(values) if values else None for site, values in known.items()}
+
+
+def point(row: Row) -> tuple[list[float], list[float]]:
+    """Forgetting and accuracy when new, both task-aware, one a run."""
+    return (
+        [r.task_aware_forgetting for r in row.records],
+        [new_task_accuracy(r.task_aware_accuracy_matrix) for r in row.records],
+    )
+
+
+def picture(figure: Figure, caption: str) -> Picture:
+    """The figure as part of the page itself."""
+    image = io.BytesIO()
+    figure.savefig(image, format="png", dpi=110)
+    data = base64.b64encode(image.getvalue()).decode()
+    return Picture(f"data:image/png;base64,{data}", caption, round(96 * figure.get_figwidth()))

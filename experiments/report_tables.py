@@ -1,0 +1,149 @@
+"""The report's table of one part: its rows, their numbers, and what is best in a column."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import nan
+from os.path import commonpath, relpath
+from statistics import mean
+
+from methods import CONTROLS, METHODS
+from page import COLUMNS, signed
+
+from avl_pegp.evaluation import Record, spread
+
+REFERENCE = "pegp"
+FIRST = ("zero_shot", *CONTROLS, REFERENCE)  # then all others, as they come
+# Those that look at data which no learner of the stream may see: not to be beaten, bounds.
+BOUNDS = {name for name, m in METHODS.items() if m.refit or m.tunes == "jointly"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """Runs that differ in their seed alone.
+
+    Attributes:
+        folder: where they come from; empty where all of the part come from one.
+    """
+
+    folder: str
+    pet: str
+    method: str
+    records: list[Record]
+
+    @property
+    def name(self) -> str:
+        """Tells it from the other rows of its PET."""
+        return f"{self.method} ({self.folder})" if self.folder else self.method
+
+    @property
+    def label(self) -> str:
+        """Tells it from all other rows of its part."""
+        return self.name if self.pet == "none" else f"{self.pet} {self.name}"
+
+    @property
+    def kind(self) -> str:
+        """``"control"``, ``"bound"``, or nothing in particular."""
+        if self.method in ("zero_shot", *CONTROLS):
+            return "control"
+        return "bound" if self.method in BOUNDS else ""
+
+    @property
+    def seeds(self) -> list[int]:
+        """Of its runs."""
+        return [record.seed for record in self.records]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number; ``best`` where no row but a bound has a better one in its column."""
+
+    text: str
+    best: bool
+
+
+@dataclass(frozen=True)
+class Table:
+    """Titles, and for each row its cells; ``one_seed`` where no row has a spread."""
+
+    titles: list[str]
+    cells: list[list[Cell]]
+    one_seed: bool
+
+
+def rows_of(by_folder: Mapping[str, Sequence[Record]]) -> list[Row]:
+    """The rows of a part: what has no PET, then PET by PET the controls, PEGP and the others."""
+    start = commonpath(by_folder) if len(by_folder) > 1 else None
+    found: dict[tuple[str, str, str], list[Record]] = {}
+    for folder, records in by_folder.items():
+        name = "" if start is None else relpath(folder, start)
+        for record in sorted(records, key=lambda r: r.seed):
+            found.setdefault((name, record.pet, record.method), []).append(record)
+    pets = list(dict.fromkeys(pet for _, pet, _ in found))
+    keys = sorted(found, key=lambda key: (key[1] != "none", pets.index(key[1]), rank(key[2])))
+    return [Row(*key, records=found[key]) for key in keys]
+
+
+def rank(method: str) -> int:
+    """Where a method stands among those of its PET."""
+    return FIRST.index(method) if method in FIRST else len(FIRST)
+
+
+def table_of(rows: Sequence[Row]) -> Table:
+    """All numbers of all rows, in percent."""
+    columns = {title: numbers(rows, of) for title, of in COLUMNS.items()}
+    columns |= {
+        f"zero-shot {name.replace('_', ' ')}": numbers(rows, last_of(name))
+        for name in dict.fromkeys(name for row in rows for r in row.records for name in r.zero_shot)
+    }
+    marked = [
+        [
+            Cell(spread(values) if values else "–", i in best(rows, column, title))
+            for i, values in enumerate(column)
+        ]
+        for title, column in columns.items()
+    ]
+    cells = [list(line) for line in zip(*marked, strict=True)]
+    titles = list(columns)
+    if any(row.method == REFERENCE for row in rows):
+        titles.append(f"final minus {REFERENCE}'s, paired")
+        for row, line in zip(rows, cells, strict=True):
+            line.append(Cell(over_reference(row, rows), False))
+    return Table(titles, cells, all(len(row.records) == 1 for row in rows))
+
+
+def numbers(rows: Sequence[Row], of: Callable[[Record], float | None]) -> list[list[float]]:
+    """For each row the numbers of its runs that have one."""
+    return [[n for record in row.records if (n := of(record)) is not None] for row in rows]
+
+
+def last_of(name: str) -> Callable[[Record], float | None]:
+    """A zero-shot number; of a list the last, which is of the end of the stream."""
+
+    def number(record: Record) -> float | None:
+        value = record.zero_shot.get(name)
+        return value[-1] if isinstance(value, list) else value
+
+    return number
+
+
+def best(rows: Sequence[Row], column: Sequence[Sequence[float]], title: str) -> set[int]:
+    """The rows with the best mean as it is printed; where there is one row, it is not the best."""
+    sign = -1 if "forgetting" in title else 1
+    means = {
+        i: sign * round(100 * mean(values), 1)
+        for i, values in enumerate(column)
+        if values and rows[i].kind != "bound"
+    }
+    top = max(means.values(), default=nan)
+    return {i for i, value in means.items() if value == top and len(means) > 1}
+
+
+def over_reference(row: Row, rows: Sequence[Row]) -> str:
+    """The paired gap to PEGP with the same PET (without one: LoRA) in the same folder, if any."""
+    pet = "lora" if row.pet == "none" else row.pet
+    others = [r for r in rows if (r.folder, r.pet, r.method) == (row.folder, pet, REFERENCE)]
+    if row.method == REFERENCE or not others or not {*row.seeds} & {*others[0].seeds}:
+        return ""
+    return signed(row.records, others[0].records)

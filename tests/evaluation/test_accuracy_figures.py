@@ -1,0 +1,128 @@
+"""Figures of accuracy against what their arrays say."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+
+from avl_pegp.evaluation import (
+    accuracy_and_forgetting,
+    accuracy_heat_map,
+    accuracy_over_time,
+    average_accuracy,
+    forgetting,
+)
+
+FIGURES = [accuracy_heat_map, accuracy_over_time, accuracy_and_forgetting]
+TWO = [[0.9, None], [0.5, 0.7]]
+
+
+def matrices(size, seeds, above=None):
+    """Random ones; above the diagonal, where nothing was learned yet, there may be numbers."""
+    rng = np.random.default_rng(0)
+    values = rng.random((seeds, size, size)).tolist()
+    return [
+        [[row[j] if j <= i else above for j in range(size)] for i, row in enumerate(matrix)]
+        for matrix in values
+    ]
+
+
+def drawn(figure):
+    figure.savefig(io.BytesIO(), dpi=20)  # warnings are errors
+    return figure.axes
+
+
+def test_a_heat_map_shows_the_mean_over_seeds_in_percent():
+    axis, bar = drawn(accuracy_heat_map({"PEGP": matrices(4, seeds=3)}, "title"))
+    expected = 100 * np.array(matrices(4, 3), dtype=float).mean(0)
+    shown = axis.images[0].get_array().filled(np.nan)
+    np.testing.assert_allclose(shown, expected)
+    numbers = [text.get_text() for text in axis.texts]
+    assert numbers == [f"{expected[i, j]:.0f}" for i in range(4) for j in range(i + 1)]
+    assert axis.images[0].get_clim() == (0, 100)
+    assert bar.get_ylabel() == "accuracy (%)"
+
+
+def test_squares_of_a_heat_map_lie_about_the_numbers_of_their_experiences():
+    axis = accuracy_heat_map({"PEGP": [TWO]}, "title").axes[0]
+    assert axis.images[0].get_extent() == [0.5, 2.5, 2.5, 0.5]
+    places = {text.get_text(): text.get_position() for text in axis.texts}
+    assert places == {"90": (1, 1), "50": (1, 2), "70": (2, 2)}  # across, down
+
+
+def test_a_large_heat_map_has_no_numbers():
+    assert not drawn(accuracy_heat_map({"PEGP": matrices(100, seeds=1)}, "title"))[0].texts
+
+
+def test_a_panel_a_method_with_a_line_an_experience():
+    first, second = drawn(accuracy_over_time({"plain": [TWO], "PEGP": [TWO, TWO]}, "title"))
+    assert first.get_title() == "plain: 60 % at the end"
+    lines = [line.get_ydata().tolist() for line in second.lines]
+    assert pytest.approx([90, 50]) in lines
+    assert pytest.approx([90, 60]) in lines  # the mean over what was seen
+    assert pytest.approx([90, 70]) in lines  # just learned
+
+
+@pytest.mark.parametrize("above", [None, 0.99], ids=["not measured", "measured ahead"])
+def test_curves_are_means_and_end_at_the_numbers_of_the_record(above):
+    given = matrices(6, seeds=3, above=above)
+    accuracy, forgotten = drawn(accuracy_and_forgetting({"PEGP": given}, "title"))
+    (line,), (lost,) = accuracy.lines, forgotten.lines
+    for i in range(6):
+        so_far = [[row[: i + 1] for row in matrix[: i + 1]] for matrix in given]
+        expected = 100 * np.mean([average_accuracy(m) for m in so_far])
+        assert line.get_ydata()[i] == pytest.approx(expected)
+        if i > 0:
+            expected = 100 * np.mean([forgetting(m) for m in so_far])
+            assert lost.get_ydata()[i] == pytest.approx(expected)
+    assert np.isnan(lost.get_ydata()[0])  # there is nothing to forget yet
+
+
+def test_the_band_is_one_deviation_over_seeds_to_both_sides():
+    given = matrices(3, seeds=4)
+    axis = accuracy_and_forgetting({"PEGP": given}, "title").axes[0]
+    ends = [100 * average_accuracy(matrix) for matrix in given]
+    corners = axis.collections[0].get_paths()[0].vertices
+    at_end = corners[corners[:, 0] == 3, 1]
+    assert at_end.max() == pytest.approx(np.mean(ends) + np.std(ends, ddof=1))
+    assert at_end.min() == pytest.approx(np.mean(ends) - np.std(ends, ddof=1))
+    assert axis.get_title() == "band: deviation over seeds"
+
+
+def test_one_seed_has_no_band_and_the_figure_says_so():
+    axis = accuracy_and_forgetting({"PEGP": [TWO], "plain": [TWO]}, "title").axes[0]
+    assert not axis.collections
+    assert axis.get_title() == "one seed: no spread"
+
+
+@pytest.mark.parametrize("draw", FIGURES)
+@pytest.mark.parametrize(
+    "panels",
+    [
+        {"one experience": [[[0.5]]]},
+        {"nothing": [[[None]]]},
+        {"gaps": [[[None, None, None], [0.5, None, None], [float("nan"), 0.2, 0.3]]]},
+        {"name" * 100: matrices(3, 2), "<b>_$x^2": matrices(5, 1)},
+        {f"method {i}": matrices(100, seeds=2) for i in range(3)},
+    ],
+    ids=["one", "none", "gaps", "names", "many"],
+)
+def test_odd_matrices_are_drawn(draw, panels):
+    assert len(drawn(draw(panels, "title" * 100))) >= 1
+
+
+@pytest.mark.parametrize("draw", FIGURES)
+@pytest.mark.parametrize(
+    ("panels", "message"),
+    [
+        ({}, "panels is empty or has an empty entry"),
+        ({"plain": []}, "panels is empty or has an empty entry"),
+        ({"plain": [TWO, [[0.5]]]}, "matrices of different size for plain"),
+        ({"plain": [[[0.5, 0.5]]]}, "or not square ones"),
+    ],
+)
+def test_what_is_no_matrix_is_refused(draw, panels, message):
+    with pytest.raises(ValueError, match=message):
+        draw(panels, "title")

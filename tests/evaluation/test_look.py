@@ -1,0 +1,72 @@
+"""What all figures have in common."""
+
+from __future__ import annotations
+
+import pytest
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+
+from avl_pegp.evaluation.look import (
+    count_on,
+    legend_below,
+    panels_of,
+    shade,
+    shortened,
+    style_of,
+)
+
+
+def luminance(colour):
+    return sum(
+        weight * part for weight, part in zip((0.3, 0.59, 0.11), to_rgb(colour), strict=True)
+    )
+
+
+def test_lines_are_told_apart_without_their_colour():
+    without_colour = [(style_of(i)["marker"], style_of(i)["ls"]) for i in range(8)]
+    assert len(set(without_colour)) == 8
+    assert len({tuple(style_of(i).values()) for i in range(56)}) == 56
+
+
+@pytest.mark.parametrize("count", [1, 2, 48])
+def test_shades_rise_in_grey_and_stay_off_the_paper(count):
+    greys = [luminance(shade(i, count)[:3]) for i in range(count)]
+    assert greys == sorted(greys)
+    assert max(greys) < 0.8
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_there_are_as_many_panels_as_asked_for(count):
+    figure, axes = panels_of(count, "title")
+    assert figure.axes == axes
+    assert len(axes) == count
+
+
+@pytest.mark.parametrize("last", [1, 2, 10, 100, 1000])
+def test_ticks_are_few_whole_numbers(last):
+    axis = Figure().subplots()
+    axis.plot(range(1, last + 1), range(1, last + 1), "o")
+    count_on(axis.xaxis)
+    ticks = [t for t in axis.get_xticks() if 1 <= t <= last]
+    assert 1 <= len(ticks) <= 9
+    assert all(tick == int(tick) for tick in ticks)
+
+
+@pytest.mark.parametrize(("length", "most"), [(3, 5), (5, 5), (6, 5), (200, 32), (200, 31)])
+def test_a_name_keeps_its_ends_and_fits(length, most):
+    name = "".join(chr(ord("a") + i % 26) for i in range(length))
+    short = shortened(name, most)
+    assert len(short) == min(length, most)
+    assert short[0] == name[0]
+    assert short[-1] == name[-1]
+
+
+def test_a_legend_has_every_name_once_and_no_long_ones():
+    figure, axes = panels_of(2, "title")
+    for axis in axes:
+        axis.plot([1], [1], label="n" * 200)
+    axes[1].plot([1], [2], label="only here")
+    legend_below(figure, axes)
+    first, second = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert len(first) <= 32
+    assert second == "only here"

@@ -231,7 +231,7 @@ def test_a_large_clip_without_the_tag_of_its_weights_is_refused(
 
 def test_controls_run_unless_told_not_to(tiny, monkeypatch, launch, tmp_path):
     asked = []
-    monkeypatch.setattr(clip_incremental, "run_all", lambda jobs, out: asked.append(jobs))
+    monkeypatch.setattr(clip_incremental, "run_all", lambda jobs, *_: asked.append(jobs))
     for i, flags in enumerate(((), ("--no-controls",))):
         launch(clip_incremental, tmp_path / str(i), *flags, "--pet", "lora", "context")
     usual, without = ([(job.pet, job.method) for job in jobs] for jobs in asked)

@@ -106,7 +106,7 @@ def test_the_command_of_a_section_asks_for_the_same_setting(section, monkeypatch
     _, script, *flags = shlex.split(section.command.replace("\\\n", ""))
     setting = importlib.import_module(Path(script).stem)
     ran = []
-    monkeypatch.setattr(setting, "run_all", lambda jobs, out: ran.extend(jobs))
+    monkeypatch.setattr(setting, "run_all", lambda jobs, *_: ran.extend(jobs))
     out = flags.index("--out")
     launch(setting, tmp_path / "out", *flags[:out], *flags[out + 2 :])
     assert {job.method for job in ran} == {job.method for job in section.jobs([1])}

@@ -15,6 +15,9 @@ mostly named wrongly (17 % of 3): that some colours never come with some typefac
 The token table is cut to the words of the captions. Names of characters that were not shown keep
 the random tokens that they began with, so that they differ from each other and can be learned.
 
+The weights that ship were made by this program on the captioned scenes as they were then; later edits to
+scenes and domains were not followed by another run, so that its sha256 may differ.
+
 To ship the result, copy it over avl_pegp/backbones/weights/tiny_clip_32_glyphs.safetensors and
 write the printed sha256 into avl_pegp/backbones/tiny_clip.py.
 """

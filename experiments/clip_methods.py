@@ -10,7 +10,9 @@ from methods import CENTRED, METHODS, Menu, Method, Tuning
 from torch import Tensor
 
 from avl_pegp import Adapter, Context, LinearAdapter, LoRA, PEGPPlugin, Prefix, Prompt
-from avl_pegp.benchmarks.captioned import PRETRAINING_CHARACTERS, draw_scenes, render_scenes
+from avl_pegp.benchmarks.captioned import render_scenes
+from avl_pegp.benchmarks.named_characters import PRETRAINING_CHARACTERS
+from avl_pegp.benchmarks.scenes import draw_scenes
 from avl_pegp.plugins import ZSCLPlugin, random_sentences, vr_lwf
 
 _REFERENCES = 500  # images, each with a caption

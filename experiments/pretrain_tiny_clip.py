@@ -25,9 +25,7 @@ write the printed sha256 into avl_pegp/backbones/tiny_clip.py.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import math
-import os
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -37,25 +35,27 @@ import torch
 import torch.nn.functional as F
 from open_clip import SimpleTokenizer
 from open_clip.model import CLIP
-from safetensors.torch import save
 from torch import Tensor
 from tqdm import tqdm
+from weights_file import write_weights
 
 from avl_pegp.backbones.tiny_clip import create_tiny_clip, packed
-from avl_pegp.benchmarks.captioned import (
-    ATTRIBUTES,
-    COLOURS,
+from avl_pegp.benchmarks.captioned import render_scenes
+from avl_pegp.benchmarks.named_characters import (
     CYRILLIC,
     HELD_OUT_CHARACTERS,
     NAMES,
-    POSITIONS,
     PRETRAINING_CHARACTERS,
+)
+from avl_pegp.benchmarks.scenes import (
+    ATTRIBUTES,
+    COLOURS,
+    POSITIONS,
     SIZES,
     TYPEFACES,
     Scene,
     draw_scenes,
     is_held_out,
-    render_scenes,
 )
 
 BATCH_SIZE = 128
@@ -214,15 +214,6 @@ def tokens_in_use() -> Tensor:
     return tokenize([*sorted(set(words)), "."]).unique()
 
 
-def save_packed(model: CLIP, out: Path) -> str:
-    """Write the weights as safetensors, whole or not at all; returns the sha256 of the file."""
-    content = save(packed(model.state_dict(), tokens_in_use()))
-    temporary = out.with_name(out.name + ".part")
-    temporary.write_bytes(content)
-    os.replace(temporary, out)
-    return hashlib.sha256(content).hexdigest()
-
-
 def main() -> None:
     """Read the flags, train, validate, write."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
@@ -237,7 +228,8 @@ def main() -> None:
     torch.nn.init.normal_(model.token_embedding.weight, std=TOKEN_STD)
     pretrain(model, args)
     validate(model, args.seed)
-    print(f"{args.out}: sha256 {save_packed(model, args.out)}")
+    weights = packed(model.state_dict(), tokens_in_use())
+    print(f"{args.out}: sha256 {write_weights(weights, args.out)}")
 
 
 if __name__ == "__main__":

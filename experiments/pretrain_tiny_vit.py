@@ -16,17 +16,15 @@ the printed sha256 into avl_pegp/backbones/tiny_vit.py.
 from __future__ import annotations
 
 import argparse
-import hashlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 from tqdm import tqdm
+from weights_file import write_weights
 
 from avl_pegp.backbones.tiny_vit import PRETRAINING_CHARACTERS, create_tiny_vit
 from avl_pegp.benchmarks.rendering import render_glyphs
@@ -93,20 +91,6 @@ def validation_accuracy(model: VisionTransformer, classes: Tensor, seed: int) ->
     return torch.cat(hits).mean().item()
 
 
-def save_without_head(model: VisionTransformer, out: Path) -> str:
-    """Write the backbone as safetensors, whole or not at all; returns the sha256 of the file."""
-    state = {
-        key: value.contiguous()
-        for key, value in model.state_dict().items()
-        if not key.startswith("head.")
-    }
-    content = save(state)
-    temporary = out.with_name(out.name + ".part")
-    temporary.write_bytes(content)
-    os.replace(temporary, out)
-    return hashlib.sha256(content).hexdigest()
-
-
 def main() -> None:
     """Read the flags, train, validate, write."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
@@ -121,7 +105,8 @@ def main() -> None:
     model = create_tiny_vit(num_classes=int(classes.max()) + 1)
     pretrain(model, classes, args)
     print(f"validation accuracy {validation_accuracy(model, classes, args.seed):.3f}")
-    print(f"{args.out}: sha256 {save_without_head(model, args.out)}")
+    weights = {k: v for k, v in model.state_dict().items() if not k.startswith("head.")}
+    print(f"{args.out}: sha256 {write_weights(weights, args.out)}")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from avalanche.benchmarks import CLScenario
 
 from avl_pegp.benchmarks.blurry import BlurryTasks, si_blurry
 from avl_pegp.benchmarks.blurry_streams import blurry_digits, blurry_glyphs
-from avl_pegp.benchmarks.captioned import SCENE_DOMAINS, Scene, draw_scenes, render_scenes
+from avl_pegp.benchmarks.captioned import SCENE_DOMAINS, render_scenes
 from avl_pegp.benchmarks.captioned_domains import CAPTION_DOMAINS, captioned_domains
 from avl_pegp.benchmarks.cifar import split_cifar100
 from avl_pegp.benchmarks.core50 import core50_classes, core50_instances
@@ -32,6 +32,7 @@ from avl_pegp.benchmarks.named_glyphs import (
 )
 from avl_pegp.benchmarks.online import OnlineStream, online_benchmark
 from avl_pegp.benchmarks.rendering import FONTS, render_glyphs
+from avl_pegp.benchmarks.scenes import Scene, draw_scenes
 from avl_pegp.benchmarks.shifted import STYLES, shifted_glyphs
 from avl_pegp.benchmarks.tiny_imagenet import split_tiny_imagenet
 

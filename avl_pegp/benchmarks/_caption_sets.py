@@ -11,7 +11,7 @@ from torch import Tensor
 
 from avl_pegp.benchmarks._images import ImageDataset, normalise
 from avl_pegp.benchmarks._scene_classes import SceneClass, caption_of, classes_by, render_classes
-from avl_pegp.benchmarks.captioned import COLOURS, POSITIONS, TYPEFACES
+from avl_pegp.benchmarks.scenes import COLOURS, POSITIONS, TYPEFACES
 
 _VALUES = {"colour": COLOURS, "typeface": TYPEFACES, "position": POSITIONS}
 

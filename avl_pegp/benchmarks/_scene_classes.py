@@ -14,12 +14,9 @@ from typing import Any
 import torch
 
 from avl_pegp.benchmarks._images import ImageDataset
-from avl_pegp.benchmarks.captioned import (
-    PRETRAINING_CHARACTERS,
-    Scene,
-    draw_scenes,
-    render_scenes,
-)
+from avl_pegp.benchmarks.captioned import render_scenes
+from avl_pegp.benchmarks.named_characters import PRETRAINING_CHARACTERS
+from avl_pegp.benchmarks.scenes import Scene, draw_scenes
 
 SceneClass = Mapping[str, Any]
 
@@ -69,15 +66,3 @@ def render_parts(
         for part, count in enumerate((train_per_class, test_per_class))
     )
     return train, test
-
-
-def check_counts(train_per_class: int, test_per_class: int) -> None:
-    """Refuse to make no images.
-
-    Raises:
-        ValueError: a count is below 1.
-    """
-    counts = {"train_per_class": train_per_class, "test_per_class": test_per_class}
-    for field, count in counts.items():
-        if count < 1:
-            raise ValueError(f"{field}={count} must be at least 1; ask for one image or more.")

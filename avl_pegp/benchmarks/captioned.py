@@ -10,48 +10,10 @@ import torch
 from torch import Generator, Tensor
 
 from avl_pegp.benchmarks.corruptions import CORRUPTIONS, corruption_generator
-from avl_pegp.benchmarks.named_characters import (
-    CYRILLIC,
-    DIGITS,
-    GREEK,
-    HELD_OUT_CHARACTERS,
-    LATIN,
-    NAMES,
-    PRETRAINING_CHARACTERS,
-)
 from avl_pegp.benchmarks.rendering import draw_glyph, place
-from avl_pegp.benchmarks.scenes import (
-    ATTRIBUTES,
-    COLOURS,
-    HELD_OUT_PAIRS,
-    POSITIONS,
-    SIZES,
-    TYPEFACES,
-    Scene,
-    draw_scenes,
-    is_held_out,
-)
+from avl_pegp.benchmarks.scenes import COLOURS, POSITIONS, SIZES, Scene
 
-__all__ = [
-    "ATTRIBUTES",
-    "COLOURS",
-    "CYRILLIC",
-    "DIGITS",
-    "GREEK",
-    "HELD_OUT_CHARACTERS",
-    "HELD_OUT_PAIRS",
-    "LATIN",
-    "NAMES",
-    "POSITIONS",
-    "PRETRAINING_CHARACTERS",
-    "SCENE_DOMAINS",
-    "SIZES",
-    "TYPEFACES",
-    "Scene",
-    "draw_scenes",
-    "is_held_out",
-    "render_scenes",
-]
+__all__ = ["SCENE_DOMAINS", "render_scenes"]
 
 _FONTS = {  # the upright, the bold, the italic and the bold italic one of each typeface
     "sans": ("Sans", "Sans-Bold", "Sans-Oblique", "Sans-BoldOblique"),
@@ -112,6 +74,7 @@ def render_scenes(scenes: Sequence[Scene], seed: int, domain: str = "plain") -> 
         ValueError: there is no scene, or the domain is not known.
 
     Example:
+        >>> from avl_pegp.benchmarks import draw_scenes
         >>> render_scenes(draw_scenes(3, seed=0, characters="AB"), seed=0).shape
         torch.Size([3, 3, 32, 32])
     """

@@ -14,9 +14,10 @@ from avl_pegp.benchmarks._caption_sets import (
 )
 from avl_pegp.benchmarks._images import normalise
 from avl_pegp.benchmarks._order import order_of
-from avl_pegp.benchmarks._scene_classes import caption_of, check_counts, render_parts
+from avl_pegp.benchmarks._scene_classes import caption_of, render_parts
 from avl_pegp.benchmarks.captioned import SCENE_DOMAINS
 from avl_pegp.benchmarks.domains import join_domains
+from avl_pegp.benchmarks.rendering import check_counts
 
 __all__ = ["CAPTION_DOMAINS", "captioned_domains"]
 

@@ -10,7 +10,7 @@ from avalanche.benchmarks import NCScenario
 from avl_pegp.benchmarks._class_incremental import check_split, split_by_class
 from avl_pegp.benchmarks._images import ImageDataset
 from avl_pegp.benchmarks._order import order_of
-from avl_pegp.benchmarks.rendering import FONTS, Variation, render_glyphs
+from avl_pegp.benchmarks.rendering import FONTS, Variation, check_counts, render_glyphs
 
 __all__ = ["GLYPHS", "split_glyphs"]
 
@@ -102,13 +102,10 @@ def render_parts(
     Raises:
         ValueError: a count is below 1.
     """
-    counts = {"train_per_class": train_per_class, "test_per_class": test_per_class}
-    for field, count in counts.items():
-        if count < 1:
-            raise ValueError(f"{field}={count} must be at least 1; ask for one image or more.")
+    check_counts(train_per_class, test_per_class)
     # Two seeds of one: test images stay the same whatever the number of training images.
     train, test = (
         ImageDataset(*render_glyphs(characters, count, 2 * seed + part, 32, fonts, variation))
-        for part, count in enumerate(counts.values())
+        for part, count in enumerate((train_per_class, test_per_class))
     )
     return train, test

@@ -10,9 +10,11 @@ from avalanche.benchmarks import GenericCLScenario
 from avl_pegp.benchmarks._experiences import from_datasets
 from avl_pegp.benchmarks._images import ImageDataset
 from avl_pegp.benchmarks._order import order_of
-from avl_pegp.benchmarks._scene_classes import check_counts, classes_by, name_of, render_parts
-from avl_pegp.benchmarks.captioned import COLOURS, DIGITS, NAMES, POSITIONS, TYPEFACES
+from avl_pegp.benchmarks._scene_classes import classes_by, name_of, render_parts
 from avl_pegp.benchmarks.digits import load_parts
+from avl_pegp.benchmarks.named_characters import DIGITS, NAMES
+from avl_pegp.benchmarks.rendering import check_counts
+from avl_pegp.benchmarks.scenes import COLOURS, POSITIONS, TYPEFACES
 
 __all__ = ["NAMED_DATASETS", "named_datasets"]
 

@@ -13,13 +13,14 @@ from avl_pegp.benchmarks._class_incremental import check_split, split_by_class
 from avl_pegp.benchmarks._images import ImageDataset, normalise
 from avl_pegp.benchmarks._order import order_of
 from avl_pegp.benchmarks._scene_classes import (
-    check_counts,
     classes_by,
     name_of,
     render_classes,
     render_parts,
 )
-from avl_pegp.benchmarks.captioned import COLOURS, HELD_OUT_CHARACTERS, PRETRAINING_CHARACTERS
+from avl_pegp.benchmarks.named_characters import HELD_OUT_CHARACTERS, PRETRAINING_CHARACTERS
+from avl_pegp.benchmarks.rendering import check_counts
+from avl_pegp.benchmarks.scenes import COLOURS
 
 __all__ = ["NAMED_GLYPHS", "UNTOUCHED_CHARACTERS", "named_glyphs"]
 

@@ -217,3 +217,15 @@ def _random_colours(
 def _uniform(shape: tuple[int, ...], bounds: tuple[float, float], generator: Generator) -> Tensor:
     low, high = bounds
     return low + (high - low) * torch.rand(shape, generator=generator)
+
+
+def check_counts(train_per_class: int, test_per_class: int) -> None:
+    """Refuse to make no images.
+
+    Raises:
+        ValueError: a count is below 1.
+    """
+    counts = {"train_per_class": train_per_class, "test_per_class": test_per_class}
+    for field, count in counts.items():
+        if count < 1:
+            raise ValueError(f"{field}={count} must be at least 1; ask for one image or more.")

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from avl_pegp.evaluation.look import (
     CONTRAST,
-    SHADES,
     count_on,
     legend_below,
     panels_of,
     shade,
+    shaded_cells,
     style_of,
     tidy,
 )
@@ -50,17 +50,11 @@ def accuracy_heat_map(panels: Matrices, title: str) -> Figure:
     means = {name: _mean(values, 0) for name, values in _stacked(panels).items()}
     figure, axes = panels_of(len(means), title, size=(4.5, 4.0))
     for axis, (name, values) in zip(axes, means.items(), strict=True):
-        last = len(values) + 0.5
-        image = axis.imshow(
-            values, SHADES, vmin=0, vmax=100, extent=(0.5, last, last, 0.5), aspect="equal"
-        )
+        image = shaded_cells(axis, values, name, top=100)
+        axis.set_aspect("equal")
+        axis.set_xlabel("accuracy on experience")
         if len(values) <= _NUMBERS_UP_TO:
             _write_numbers(axis, values)
-        tidy(axis, name)
-        axis.grid(visible=False)
-        axis.set_xlabel("accuracy on experience")
-        count_on(axis.xaxis)
-        count_on(axis.yaxis)
     axes[0].set_ylabel("after learning experience")
     figure.colorbar(image, ax=axes, label="accuracy (%)", shrink=0.8)
     return figure

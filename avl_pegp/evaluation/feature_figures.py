@@ -13,10 +13,10 @@ from numpy.typing import ArrayLike, NDArray
 from avl_pegp.evaluation.look import (
     COLOURS,
     MARKERS,
-    SHADES,
     count_on,
     legend_below,
     panels_of,
+    shaded_cells,
     shortened,
     style_of,
     tidy,
@@ -156,13 +156,8 @@ def attention_mass(panels: Mapping[str, ArrayLike], title: str) -> Figure:
     top = max(mass.mean(1).max() for mass in masses.values())
     for i, (axis, (name, mass)) in enumerate(zip(maps, masses.items(), strict=True)):
         _draw_total(total, mass, name, i)
-        ends = (0.5, mass.shape[2] + 0.5, mass.shape[0] - 0.5, -0.5)
-        image = axis.imshow(mass.mean(1), SHADES, vmin=0, vmax=top, extent=ends, aspect="auto")
-        tidy(axis, name)
-        axis.grid(visible=False)
+        image = shaded_cells(axis, mass.mean(1), name, top=top, first_row=0)
         axis.set_xlabel("learned token")
-        count_on(axis.xaxis)
-        count_on(axis.yaxis)
     maps[0].set_ylabel("block")
     figure.colorbar(image, ax=maps, label="attention (%)", shrink=0.8)
     figure.suptitle(shortened(title, 34 * (1 + len(masses))))

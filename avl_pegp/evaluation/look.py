@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 
 # Okabe and Ito, without the yellow that white paper swallows
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
@@ -68,6 +71,20 @@ def tidy(axis: Axes, title: str = "") -> None:
 def count_on(axis: Any) -> None:
     """Whole numbers on an ``XAxis`` or ``YAxis``, only as many as are readable."""
     axis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
+
+
+def shaded_cells(
+    axis: Axes, values: NDArray[np.float64], title: str, *, top: float, first_row: int = 1
+) -> AxesImage:
+    """Values ``(rows, columns)`` from 0 to ``top`` as squares, dark to light; columns count from 1."""
+    rows, columns = values.shape
+    ends = (0.5, columns + 0.5, first_row + rows - 0.5, first_row - 0.5)
+    image = axis.imshow(values, SHADES, vmin=0, vmax=top, extent=ends, aspect="auto")
+    tidy(axis, title)
+    axis.grid(visible=False)
+    count_on(axis.xaxis)
+    count_on(axis.yaxis)
+    return image
 
 
 def legend_below(figure: Figure, axes: list[Axes], columns: int = 3) -> None:

@@ -155,12 +155,15 @@ class BasisMetric(SiteMetric):
         ]
 
 
-class WeightMetric(SiteMetric):
-    """``Leak`` and ``Drift`` in every so many iterations, and ``Drift`` whenever bases grow.
+class SampledMetric(SiteMetric):
+    """A metric that looks once in so many iterations, since the live weights change with each.
 
     Args:
         plugin: as in ``SiteMetric``.
         every: iterations, counted over the whole stream.
+
+    Raises:
+        ValueError: ``every`` below 1.
     """
 
     def __init__(self, plugin: PEGPPlugin | None = None, *, every: int) -> None:
@@ -168,9 +171,20 @@ class WeightMetric(SiteMetric):
         require_positive(self, every=every)
         self.every = every
 
+    def is_due(self, strategy: SupervisedTemplate) -> bool:
+        """Whether to look in this iteration."""
+        return bool(strategy.clock.train_iterations % self.every == 0)
+
+
+class WeightMetric(SampledMetric):
+    """``Leak`` and ``Drift`` once in ``every`` iterations, and ``Drift`` whenever bases grow.
+
+    Arguments as in ``SampledMetric``.
+    """
+
     def after_update(self, strategy: SupervisedTemplate) -> list[MetricValue]:
         """Measure, once in ``every`` calls."""
-        if strategy.clock.train_iterations % self.every:
+        if not self.is_due(strategy):
             return []
         leaks = {n: site_numbers.leak(memory, weight) for n, memory, weight in self.weights()}
         return [*self.named(strategy, "Leak", roots(shares(leaks))), *self._drift(strategy)]
@@ -184,25 +198,21 @@ class WeightMetric(SiteMetric):
         return self.named(strategy, "Drift", shares(drifts))
 
 
-class RemovalMetric(SiteMetric):
-    """``RemovedShare`` and ``RemovedGradientShare`` in every so many iterations.
+class RemovalMetric(SampledMetric):
+    """``RemovedShare`` and ``RemovedGradientShare`` once in ``every`` iterations.
 
-    Args:
-        plugin: as in ``SiteMetric``.
-        every: iterations, counted over the whole stream.
+    Arguments as in ``SampledMetric``.
     """
 
     def __init__(self, plugin: PEGPPlugin | None = None, *, every: int) -> None:
-        super().__init__(plugin)
-        require_positive(self, every=every)
-        self.every = every
+        super().__init__(plugin, every=every)
         self._hook: Any = None
         self._removed: dict[str, Tensor] = {}
 
     @torch.no_grad()
     def after_backward(self, strategy: SupervisedTemplate) -> list[MetricValue]:
         """Look at the gradients before they are projected."""
-        if strategy.clock.train_iterations % self.every:
+        if not self.is_due(strategy):
             return []
         coverage = self.pegp.coverage
         gradients = coverage.gradients()
@@ -215,7 +225,7 @@ class RemovalMetric(SiteMetric):
 
     def before_update(self, strategy: SupervisedTemplate) -> None:
         """Get ready to see the step as the optimizer makes it: plugins project it after that."""
-        if strategy.clock.train_iterations % self.every == 0 and self.pegp.past.memories:
+        if self.is_due(strategy) and self.pegp.past.memories:
             before = {name: weight.clone() for name, _, weight in self.weights()}
             self._hook = strategy.optimizer.register_step_post_hook(lambda *_: self._look(before))
 

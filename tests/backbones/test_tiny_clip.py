@@ -9,7 +9,9 @@ from torch import nn
 
 from avl_pegp.backbones import WeightsError, WeightsSource, tiny_clip
 from avl_pegp.backbones.tiny_clip import create_tiny_clip, packed, unpacked
-from avl_pegp.benchmarks.captioned import COLOURS, NAMES, draw_scenes, render_scenes
+from avl_pegp.benchmarks.captioned import render_scenes
+from avl_pegp.benchmarks.named_characters import NAMES
+from avl_pegp.benchmarks.scenes import COLOURS, draw_scenes
 
 PARAMETERS_BESIDE_THE_TABLE = 1_100_000
 MEGABYTES = 10

@@ -7,17 +7,10 @@ import pytest
 import torch
 
 from avl_pegp.benchmarks import captioned
-from avl_pegp.benchmarks.captioned import (
-    COLOURS,
-    NAMES,
-    POSITIONS,
-    SCENE_DOMAINS,
-    TYPEFACES,
-    Scene,
-    draw_scenes,
-    render_scenes,
-)
+from avl_pegp.benchmarks.captioned import SCENE_DOMAINS, render_scenes
+from avl_pegp.benchmarks.named_characters import NAMES
 from avl_pegp.benchmarks.rendering import draw_glyph
+from avl_pegp.benchmarks.scenes import COLOURS, POSITIONS, TYPEFACES, Scene, draw_scenes
 
 WHITE = Scene("A", "white", "sans", bold=False, italic=False, size="large", position="middle")
 #: One way round, or the other, from the middle: (right, down) in pixels, at least.

@@ -3,7 +3,8 @@ import torch
 from avalanche.benchmarks import GenericCLScenario
 
 from avl_pegp.benchmarks import CAPTION_DOMAINS, SCENE_DOMAINS, captioned_domains
-from avl_pegp.benchmarks.captioned import COLOURS, NAMES, POSITIONS, TYPEFACES
+from avl_pegp.benchmarks.named_characters import NAMES
+from avl_pegp.benchmarks.scenes import COLOURS, POSITIONS, TYPEFACES
 
 #: The words by which a caption's four attributes are told.
 WORDS = {

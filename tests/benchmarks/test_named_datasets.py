@@ -3,8 +3,8 @@ import torch
 from avalanche.benchmarks import GenericCLScenario
 
 from avl_pegp.benchmarks import NAMED_DATASETS, named_datasets
-from avl_pegp.benchmarks.captioned import NAMES, PRETRAINING_CHARACTERS
 from avl_pegp.benchmarks.digits import load_parts
+from avl_pegp.benchmarks.named_characters import NAMES, PRETRAINING_CHARACTERS
 
 SMALL = {"train_per_class": 3, "test_per_class": 2}
 #: Labels of each data set, and the name of its first class.

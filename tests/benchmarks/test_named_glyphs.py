@@ -8,7 +8,7 @@ from avl_pegp.benchmarks import (
     UNTOUCHED_CHARACTERS,
     named_glyphs,
 )
-from avl_pegp.benchmarks.captioned import HELD_OUT_CHARACTERS, NAMES, PRETRAINING_CHARACTERS
+from avl_pegp.benchmarks.named_characters import HELD_OUT_CHARACTERS, NAMES, PRETRAINING_CHARACTERS
 
 SMALL = {"train_per_class": 2, "test_per_class": 2}
 

@@ -3,18 +3,14 @@ import torch
 
 from avl_pegp.benchmarks._scene_classes import (
     caption_of,
-    check_counts,
     classes_by,
     name_of,
     render_classes,
     render_parts,
 )
-from avl_pegp.benchmarks.captioned import (
-    COLOURS,
-    PRETRAINING_CHARACTERS,
-    draw_scenes,
-    render_scenes,
-)
+from avl_pegp.benchmarks.captioned import render_scenes
+from avl_pegp.benchmarks.named_characters import PRETRAINING_CHARACTERS
+from avl_pegp.benchmarks.scenes import COLOURS, draw_scenes
 
 
 def test_classes_are_all_combinations() -> None:
@@ -61,9 +57,3 @@ def test_training_and_test_images_are_others_and_do_not_depend_on_each_other() -
     assert torch.equal(test.images, same.images)
     assert len(more) == 10
     assert (train.images != test.images).flatten(1).any(1).all()
-
-
-@pytest.mark.parametrize(("counts", "message"), [((0, 1), "train_per_"), ((1, -1), "test_per_")])
-def test_no_images_are_refused(counts: tuple[int, int], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        check_counts(*counts)

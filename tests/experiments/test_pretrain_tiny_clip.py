@@ -5,7 +5,7 @@ import random
 import pretrain_tiny_clip as program
 import torch
 
-from avl_pegp.benchmarks.captioned import HELD_OUT_PAIRS, Scene
+from avl_pegp.benchmarks.scenes import HELD_OUT_PAIRS, Scene
 
 RED_A = Scene("A", "red", "sans", bold=False, italic=False, size="large", position="left")
 RED_B = Scene("B", "red", "sans", bold=True, italic=False, size="large", position="right")

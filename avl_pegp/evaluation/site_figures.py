@@ -212,11 +212,9 @@ def _percent(share: float | None, log: bool) -> float:
 def _scale(axes: Sequence[Axes], limits: tuple[float, float] | None) -> None:
     """One scale for all panels, once all is drawn: given, or decades about everything."""
     if limits is None:
-        for axis in axes:
-            axis.set_yscale("log")
-            axis.yaxis.set_major_formatter("{x:g}")
-            axis.yaxis.set_minor_formatter(NullFormatter())
+        axes[0].set_yscale("log")  # of all: they share it
+        axes[0].yaxis.set_major_formatter("{x:g}")
+        axes[0].yaxis.set_minor_formatter(NullFormatter())
         low, high = np.log10(axes[0].get_ylim())
         limits = (10.0 ** math.floor(low), 10.0 ** math.ceil(high))
-    for axis in axes:
-        axis.set_ylim(limits)
+    axes[0].set_ylim(limits)

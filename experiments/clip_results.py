@@ -1,4 +1,4 @@
-"""CLIP on three streams, every PET, rivals and controls: docs/clip.md by one command.
+"""CLIP on three streams, every PET, rivals and controls: docs/clip_results.md by one command.
 
     python experiments/clip_results.py --out runs/clip_results
 

@@ -7,7 +7,7 @@ characters and the held-out pairs of colour and typeface; Cyrillic is not shown 
 mentions a random part of what its image shows, so that "a red capital a", "a photo of a capital a."
 and "a red character" are all understood.
 
-The defaults (24 epochs of 20,000 images, seed 0) took 14 to 18 minutes on one CPU core. Zero-shot accuracy
+The defaults (24 epochs of 20,000 images, seed 0) took 14 to 18 minutes on a CPU core. Zero-shot accuracy
 on newly rendered scenes was 98 % over the 58 names of characters and 100 % over the 8 colours; over
 characters that were not shown it is near that of guessing, and in the held-out pairs the typeface is
 mostly named wrongly (17 % of 3): that some colours never come with some typefaces is learned too.

@@ -15,6 +15,7 @@ from avl_pegp.evaluation import Record, spread
 
 REFERENCE = "pegp"
 FIRST = ("zero_shot", *CONTROLS, REFERENCE)  # then all others, as they come
+LESS_IS_BETTER = ("forgetting", "hallucination")  # of all that a column may be about
 # Those that look at data which no learner of the stream may see: not to be beaten, bounds.
 BOUNDS = {name for name, m in METHODS.items() if m.refit or m.tunes == "jointly"}
 
@@ -130,7 +131,7 @@ def last_of(name: str) -> Callable[[Record], float | None]:
 
 def best(rows: Sequence[Row], column: Sequence[Sequence[float]], title: str) -> set[int]:
     """The rows with the best mean as it is printed; where there is one row, it is not the best."""
-    sign = -1 if "forgetting" in title else 1
+    sign = -1 if any(word in title for word in LESS_IS_BETTER) else 1
     means = {
         i: sign * round(100 * mean(values), 1)
         for i, values in enumerate(column)

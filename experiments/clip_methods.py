@@ -12,10 +12,11 @@ from torch import Tensor
 from avl_pegp import Adapter, Context, LinearAdapter, LoRA, PEGPPlugin, Prefix, Prompt
 from avl_pegp.benchmarks.captioned import render_scenes
 from avl_pegp.benchmarks.named_characters import PRETRAINING_CHARACTERS
-from avl_pegp.benchmarks.scenes import draw_scenes
+from avl_pegp.benchmarks.named_glyphs import UNTOUCHED_CHARACTERS
+from avl_pegp.benchmarks.scenes import draw_scenes, is_held_out
 from avl_pegp.plugins import ZSCLPlugin, random_sentences, vr_lwf
 
-_REFERENCES = 500  # images, each with a caption
+REFERENCES = 500  # images, each with a caption
 
 
 def protected(energy: float, **changes: Any) -> dict[str, Any]:
@@ -36,8 +37,12 @@ PETS = {  # settings found by hand on seed 0
 
 @cache
 def references() -> tuple[list[str], Tensor]:
-    """Captions and images such as those of pretraining, for methods that want some to go by."""
-    scenes = draw_scenes(_REFERENCES, 1, PRETRAINING_CHARACTERS)
+    """Captions and images such as those of pretraining, for methods that want some to go by.
+
+    None shows what is measured as never trained: held-out pairs, and the untouched characters.
+    """
+    shown = [c for c in PRETRAINING_CHARACTERS if c not in UNTOUCHED_CHARACTERS]
+    scenes = draw_scenes(REFERENCES, 1, shown, lambda scene: not is_held_out(scene))
     images = render_scenes(scenes, 1).float() / 127.5 - 1
     return list(dict.fromkeys(scene.caption() for scene in scenes)), images
 

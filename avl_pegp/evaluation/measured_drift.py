@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from avalanche.evaluation.metric_results import MetricValue
 from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from avl_pegp.evaluation.meter import Meter
 from avl_pegp.evaluation.site_metrics import SiteMetric
 from avl_pegp.evaluation.site_numbers import shares
 from avl_pegp.pet.config import require_positive
-from avl_pegp.plugins.experience import classes_of, origin_of, predict, statistics_loader
+from avl_pegp.plugins.experience import classes_of, origin_of, predict, statistics_loader, task_of
 from avl_pegp.plugins.pegp import PEGPPlugin
+from avl_pegp.projection.classifier import find_classifier
 from avl_pegp.projection.moments import Moment
 from avl_pegp.projection.observing import Observer, inference_state
 from avl_pegp.projection.sites import Site
@@ -48,12 +48,14 @@ class MeasuredDrift(SiteMetric):
     trained on them. It is not part of ``pegp_metrics``: add it where data may be kept.
 
     After each experience, from the second on, loggers get ``MeasuredDrift`` of ``features`` (what the
-    classifier sees), of ``logits`` (of the classes known when the input was kept), and of the first
-    site's own map: squared change of all kept outputs, each since it was kept, relative to their
-    energy. ``MeteredDrift``, by site and in total, is what the meter's formula says of the same inputs
-    from moments alone. At the first site the two are the same number, as long as nothing before it is
+    classifier receives, where there is one), of ``logits`` (of the classes known when the input was
+    kept), and of what the first site's module gives: squared change of all kept outputs, each since it
+    was kept, relative to their energy. ``MeteredDrift``, by site and in total, is what the meter's
+    formula says of the same inputs from moments and weights alone. At the first site the two are the
+    same number but for rounding (of the model's own precision), as long as nothing before it is
     trained. Deeper, the meter sees what a site's own weight does, and not that its input has changed.
     Where a rebase starts branches anew there is no map to follow: features and logits alone are told.
+    In an online stream without boundaries inputs are of the piece at which bases grew, and may be fewer.
 
     Args:
         plugin: whose sites; ``None`` for the one that the strategy has.
@@ -106,7 +108,7 @@ class MeasuredDrift(SiteMetric):
     @torch.no_grad()
     def _keep(self, strategy: SupervisedTemplate) -> None:
         loader = statistics_loader(
-            strategy.experience,
+            task_of(strategy.experience) or strategy.experience,
             samples=self.samples,
             batch_size=self.samples,
             seed=self.pegp.past.experiences,
@@ -126,39 +128,45 @@ class MeasuredDrift(SiteMetric):
 
     def _look(self, strategy: SupervisedTemplate, batch: Any, classes: list[int]) -> _Look:
         """Show the model a batch, in eval mode."""
-        coverage, maps = self.pegp.coverage, self._maps()
+        coverage = self.pegp.coverage
         modules = {name: (site.module, site.groups) for name, site in coverage.observed().items()}
-        observer, first = Observer(modules, {}), next(iter(coverage.sites.values()))
-        noted = [first] if coverage.head is None else [first, coverage.head]
-        with inference_state(strategy.model), observer.watching(), _noting(noted) as inputs:
+        observer = Observer(modules, {})
+        first = next(iter(coverage.sites.values()))
+        head = find_classifier(strategy.model, self.pegp.classifier, may_be_frozen=True)
+        with inference_state(strategy.model), observer.watching(), _noting(first, head) as noted:
             logits, _ = predict(strategy, batch)
         observer.end_of_batch()
         outputs = {"logits": logits[:, classes].double().cpu()}
-        if coverage.head is not None:
-            outputs["features"] = torch.cat(inputs[coverage.head.name]).double().cpu()
-        if first.name in maps:
-            own = [_mapped(x, maps[first.name]) for x in inputs[first.name]]
-            outputs[first.name] = torch.cat(own, dim=1)
+        if noted.features:
+            outputs["features"] = torch.cat(noted.features).double().cpu()
+        if not self.pegp.rebase:
+            outputs[first.name] = torch.cat(noted.mapped).double().cpu()
         return _Look(outputs, observer.moments)
 
 
+@dataclass
+class _Noted:
+    """What a site gave, and what the classifier received, call by call."""
+
+    mapped: list[Tensor] = field(default_factory=list)
+    features: list[Tensor] = field(default_factory=list)
+
+
 @contextmanager
-def _noting(sites: Sequence[Site]) -> Iterator[dict[str, list[Tensor]]]:
-    """In this block, what sites receive is noted under their names, call by call."""
-    inputs: dict[str, list[Tensor]] = {site.name: [] for site in sites}
+def _noting(site: Site, head: nn.Module | None) -> Iterator[_Noted]:
+    """In this block, what comes and goes is noted, by hooks that know nothing of the meter."""
+    noted = _Noted()
+
+    def give(module: nn.Module, _: Any, output: Tensor) -> None:
+        # A frozen bias is no part of the map that the meter is about.
+        frozen = getattr(module, "bias", None) if site.bias is None else None
+        noted.mapped.append(output if frozen is None else output - frozen)
+
+    def receive(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        noted.features += inputs
+
     with ExitStack() as hooks:
-        for site in sites:
-
-            def note(_: nn.Module, args: Any, kwargs: Any, name: str = site.name) -> None:
-                inputs[name] += [*args, *kwargs.values()]
-
-            hooks.callback(site.module.register_forward_pre_hook(note, with_kwargs=True).remove)
-        yield inputs
-
-
-def _mapped(x: Tensor, weight: Tensor) -> Tensor:
-    """What a site's matrix ``(G, out, d)`` makes of what its module receives: ``(G, n, out)``."""
-    groups, d = len(weight), x.shape[-1]
-    rows = x.movedim(-3, 0) if groups > 1 else x
-    rows = rows.reshape(groups, -1, d).to("cpu", torch.float64)
-    return F.pad(rows, (0, weight.shape[-1] - d), value=1.0) @ weight.mT
+        hooks.callback(site.module.register_forward_hook(give).remove)
+        if head is not None:
+            hooks.callback(head.register_forward_pre_hook(receive).remove)
+        yield noted

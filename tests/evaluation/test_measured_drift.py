@@ -93,6 +93,19 @@ def test_online_streams_are_looked_at_where_bases_have_grown(boundaries):
     assert len(measured[FIRST_A]) >= 2 - boundaries
 
 
+def test_features_are_measured_where_the_classifier_is_left_unprotected():
+    logger = run(controlled(LoRA(16), energy=1.0, exclude="head*"))
+    measured = logger.latest("MeasuredDrift")
+    assert measured["features"] < 1e-20
+
+
+def test_a_task_that_comes_in_pieces_is_kept_as_a_whole():
+    parts = controlled(LoRA(16), samples=4, train_epochs=1)
+    control = next(m for m in parts.strategy.evaluator.metrics if isinstance(m, MeasuredDrift))
+    by_loop(parts.strategy, online(3, boundaries=True))
+    assert [len(kept.batch[0]) for kept in control._kept] == [4] * len(control._kept)
+
+
 @pytest.mark.parametrize("samples", [0, -1, 1.5, True])
 def test_a_wrong_number_of_samples_is_refused(samples):
     with pytest.raises(ValueError, match=r"MeasuredDrift.samples=.* must be a whole number"):

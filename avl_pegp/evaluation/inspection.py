@@ -27,7 +27,7 @@ def pegp_metrics(plugin: PEGPPlugin | None = None, *, every: int = 50) -> list[P
 
     - whenever bases grow: ``Rank`` (protected directions), ``FreeDimensions`` (all the others), and
       ``CapturedEnergy``, the share of all old features' energy that lies in the bases;
-    - every so many iterations: ``RemovedShare``, ``‖(ΔU)Uᵀ‖ / ‖Δ‖`` as projection removes it (or
+    - once in so many iterations: ``RemovedShare``, ``‖(ΔU)Uᵀ‖ / ‖Δ‖`` as projection removes it (or
       would, under ``project="gradient"`` or ``"none"``), and ``RemovedGradientShare``, the same of the
       gradient: near 1, nothing more can be learned there;
     - then also ``Leak``, ``‖(W − R) U‖ / ‖W − R‖``: 0 but for rounding where steps are fully
@@ -41,8 +41,8 @@ def pegp_metrics(plugin: PEGPPlugin | None = None, *, every: int = 50) -> list[P
 
     Args:
         plugin: whose sites; ``None`` for the one that the strategy has.
-        every: iterations between two looks, counted over the whole stream. In between, nothing is
-            computed.
+        every: iterations between two looks, of which the first is at the first iteration of an
+            experience (in online streams: of the stream). In between, nothing is computed.
 
     Returns:
         Avalanche's metrics.

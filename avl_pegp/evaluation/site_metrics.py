@@ -16,6 +16,7 @@ from avl_pegp.evaluation.images import as_image
 from avl_pegp.evaluation.site_figures import drift_over_time, rank_growth
 from avl_pegp.evaluation.site_numbers import roots, shares
 from avl_pegp.pet.config import require_positive
+from avl_pegp.plugins.experience import is_online
 from avl_pegp.plugins.pegp import PEGPPlugin
 from avl_pegp.projection import PEGP
 from avl_pegp.projection.memory import SiteMemory
@@ -160,7 +161,8 @@ class SampledMetric(SiteMetric):
 
     Args:
         plugin: as in ``SiteMetric``.
-        every: iterations, counted over the whole stream.
+        every: iterations, counted from the first of each experience; in online streams, where an
+            experience is a few samples, over the whole stream.
 
     Raises:
         ValueError: ``every`` below 1.
@@ -173,7 +175,9 @@ class SampledMetric(SiteMetric):
 
     def is_due(self, strategy: SupervisedTemplate) -> bool:
         """Whether to look in this iteration."""
-        return bool(strategy.clock.train_iterations % self.every == 0)
+        clock, online = strategy.clock, is_online(strategy.experience)
+        done: int = clock.train_iterations if online else clock.train_exp_iterations
+        return done % self.every == 0
 
 
 class WeightMetric(SampledMetric):

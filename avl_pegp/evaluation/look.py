@@ -12,6 +12,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.legend import Legend
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
@@ -21,6 +22,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 LINES = ("-", "--", "-.", ":")
 SHADES = "cividis"  # from dark to light, also in grey
 CONTRAST = "#d55e00"  # on top of shades
+_ROOM_FOR_LEGEND = 0.7  # inches of a figure: three rows
 
 
 def style_of(i: int) -> dict[str, Any]:
@@ -88,14 +90,29 @@ def shaded_cells(
 
 
 def legend_below(figure: Figure, axes: list[Axes], columns: int = 3) -> None:
-    """What is drawn in any of these panels, explained once under all of them."""
+    """What is drawn in any of these panels, explained once under all of them.
+
+    It has ``columns`` or as many as the figure is wide enough for. A long one makes the figure higher,
+    so that nothing is taken from the panels.
+    """
     found: dict[str, Any] = {}
     for axis in axes:
         for handle, name in zip(*axis.get_legend_handles_labels(), strict=True):
             found.setdefault(name, handle)
     names = [shortened(name) for name in found]
+    legend = _fitting(figure, columns, handles=[*found.values()], labels=names)
+    height = legend.get_window_extent().height / figure.dpi
+    figure.set_figheight(figure.get_figheight() + max(0.0, height - _ROOM_FOR_LEGEND))
+
+
+def _fitting(figure: Figure, columns: int, **entries: Any) -> Legend:
+    """A legend of so many columns or, where the figure is too narrow, of fewer."""
     where = {"loc": "outside lower center", "ncols": columns}
-    figure.legend([*found.values()], names, fontsize=9, frameon=False, **where)
+    legend = figure.legend(**entries, **where, fontsize=9, frameon=False)
+    if columns == 1 or legend.get_window_extent().width <= figure.bbox.width:
+        return legend
+    legend.remove()
+    return _fitting(figure, columns - 1, **entries)
 
 
 def depth_bar(figure: Figure, axes: list[Axes], first: int, last: int) -> None:

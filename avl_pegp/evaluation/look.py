@@ -19,17 +19,20 @@ from numpy.typing import NDArray
 # Okabe and Ito, without the yellow that white paper swallows
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-LINES = ("-", "--", "-.", ":")
+LINES = ("-", "--", "-.", ":", (0, (4.0, 1.2, 1.0, 1.2, 1.0, 1.2)))  # five: no divisor with eight
 SHADES = "cividis"  # from dark to light, also in grey
 CONTRAST = "#d55e00"  # on top of shades
 _ROOM_FOR_LEGEND = 0.7  # inches of a figure: three rows
 
 
 def style_of(i: int) -> dict[str, Any]:
-    """Colour, marker and line of the i-th of many lines; no two of the first 56 are alike.
+    """Colour, marker and line of the i-th of many lines.
+
+    No two of the first 40 have the same marker and the same line: they are told apart in grey too. Of
+    points without a line only eight are; no two of the first 56 have the same marker and colour.
 
     Example:
-        >>> style_of(0)["color"] == style_of(7)["color"], style_of(0) == style_of(7)
+        >>> style_of(0)["marker"] == style_of(8)["marker"], style_of(0)["ls"] == style_of(8)["ls"]
         (True, False)
     """
     return {

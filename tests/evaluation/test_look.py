@@ -24,10 +24,12 @@ def luminance(colour):
     )
 
 
-def test_lines_are_told_apart_without_their_colour():
-    without_colour = [(style_of(i)["marker"], style_of(i)["ls"]) for i in range(8)]
-    assert len(set(without_colour)) == 8
-    assert len({tuple(style_of(i).values()) for i in range(56)}) == 56
+@pytest.mark.parametrize(
+    ("looks", "count"), [(("marker", "ls"), 40), (("marker", "color"), 56), (("marker",), 8)]
+)
+def test_lines_are_told_apart_without_their_colour_and_points_without_a_line(looks, count):
+    styles = [tuple(style_of(i)[look] for look in looks) for i in range(count)]
+    assert len(set(styles)) == count
 
 
 @pytest.mark.parametrize("count", [1, 2, 48])

@@ -197,7 +197,7 @@ def _by_kind(
     blocks = sorted({block for sites in kinds.values() for block in sites})
     figure, axes = panels_of(len(kinds), title, columns=2 if len(kinds) <= 4 else 3)
     for axis, (kind, by_block) in zip(axes, kinds.items(), strict=True):
-        for block, site in sorted(by_block.items()):
+        for block, site in by_block.items():
             draw(axis, site, shade(blocks.index(block), len(blocks)))
         tidy(axis, kind)
     depth_bar(figure, axes, blocks[0], blocks[-1])

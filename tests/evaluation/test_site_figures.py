@@ -54,6 +54,15 @@ def test_by_block_has_a_line_a_kind_over_the_blocks():
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["A", "B"]
 
 
+def test_blocks_are_drawn_in_their_order_however_they_are_given():
+    shares = {f"blocks.{block}.A": block / 20 for block in (2, 10, 0, 1)}
+    (axis,) = by_block({"PEGP": shares}, "title", "rank").axes
+    assert axis.lines[0].get_xdata().tolist() == [0, 1, 2, 10]
+    np.testing.assert_allclose(values(axis.lines[0]), [0, 5, 10, 50])
+    axis, _ = rank_growth([{site: (round(20 * s), 20) for site, s in shares.items()}], "title").axes
+    assert [values(line) for line in axis.lines] == [[0], [5], [10], [50]]
+
+
 def test_a_shared_logarithmic_scale_holds_the_values_of_all_panels():
     panels = {"small": {"0.A": 1e-4}, "large": {"0.A": 7.0}}
     for axis in drawn(by_block(panels, "title", "drift", log=True)).axes:

@@ -73,6 +73,11 @@ def tidy(axis: Axes, title: str = "") -> None:
     axis.spines[["top", "right"]].set_visible(False)
 
 
+def say_in(axis: Axes, words: str) -> None:
+    """Say in the middle of an empty panel why it is empty."""
+    axis.text(0.5, 0.5, words, ha="center", transform=axis.transAxes)
+
+
 def count_on(axis: Any) -> None:
     """Whole numbers on an ``XAxis`` or ``YAxis``, only as many as are readable."""
     axis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))

@@ -18,6 +18,7 @@ from avl_pegp.evaluation.look import (
     depth_bar,
     legend_below,
     panels_of,
+    say_in,
     shade,
     style_of,
     tidy,
@@ -77,6 +78,8 @@ def by_block(
 ) -> Figure:
     """A share of every site over the blocks, one panel a method, one line a kind of site.
 
+    Of many kinds the first twelve are drawn, and the title says so. A panel without a line says why.
+
     Args:
         panels: for each method a share (0..1) by site; ``None`` or NaN leaves a gap.
         title: above the panels.
@@ -100,10 +103,8 @@ def by_block(
         for i, (kind, sites) in enumerate(kinds.items()):
             values = [_percent(shares.get(site), log) for site in sites.values()]
             axis.plot([*sites], values, label=kind, ms=5, lw=1.2, **style_of(i))
-        if not any(_percent(share, log) >= 0 for share in shares.values()):
-            known = any(_percent(share, False) >= 0 for share in shares.values())
-            about = f"below {_LOWEST:g} % at every site" if known else "no numbers"
-            axis.text(0.5, 0.5, about, ha="center", transform=axis.transAxes)
+        if not any(np.isfinite(line.get_ydata()).any() for line in axis.lines):
+            say_in(axis, _why_empty([*shares.values()], log))
         tidy(axis, name)
         axis.set_xlabel("block")
         count_on(axis.xaxis)
@@ -207,6 +208,15 @@ def _by_kind(
 def _percent(share: float | None, log: bool) -> float:
     """NaN for what is not known, or has no place on a logarithmic scale."""
     return math.nan if share is None or (log and 100 * share < _LOWEST) else 100 * share
+
+
+def _why_empty(shares: Sequence[float | None], log: bool) -> str:
+    """Why nothing of a method's shares, at all its sites, could be drawn."""
+    if any(math.isfinite(_percent(share, log)) for share in shares):
+        return "all there is to draw is of kinds left out"
+    if any(math.isfinite(_percent(share, False)) for share in shares):
+        return f"below {_LOWEST:g} % at every site"
+    return "no numbers"
 
 
 def _scale(axes: Sequence[Axes], limits: tuple[float, float] | None) -> None:

@@ -73,13 +73,31 @@ def test_a_shared_logarithmic_scale_holds_the_values_of_all_panels():
 
 @pytest.mark.parametrize(
     ("drift", "about"),
-    [(0.0, "below 0.0001 % at every site"), (1e-9, "below 0.0001 %"), (None, "no numbers")],
+    [
+        (0.0, "below 0.0001 % at every site"),
+        (1e-9, "below 0.0001 %"),
+        (-1e-17, "below 0.0001 %"),  # a zero, rounded
+        (None, "no numbers"),
+        (float("inf"), "no numbers"),
+    ],
 )
 def test_a_panel_without_a_line_says_why(drift, about):
     panels = {"drifts": {"0.A": 0.1}, "stays": {"0.A": drift}}
     first, second = drawn(by_block(panels, "title", "drift", log=True)).axes
     assert not first.texts
     assert about in second.texts[0].get_text()
+
+
+def test_a_panel_whose_kinds_are_not_drawn_says_so():
+    pets = {pet: {f"blocks.0.{pet}{kind}": 0.5 for kind in range(5)} for pet in "abcd"}
+    *drawn_ones, last = drawn(by_block(pets, "title", "rank")).axes
+    assert [len(axis.texts) for axis in drawn_ones] == [0, 0, 0]
+    assert last.texts[0].get_text() == "all there is to draw is of kinds left out"
+
+
+def test_a_panel_of_which_only_zeros_are_drawn_has_a_line():
+    (axis,) = drawn(by_block({"plain": {"0.A": 0.0}}, "title", "rank")).axes
+    assert not axis.texts
 
 
 def test_a_spectrum_falls_from_all_to_nothing_and_has_its_basis_and_threshold():

@@ -25,11 +25,16 @@ from avl_pegp.evaluation.look import (
 )
 from avl_pegp.evaluation.spectra import Spectrum
 
-_MARKED_UP_TO = 20  # experiences
+_MARKED_UP_TO = 20  # experiences or growths
 _LOWEST = 1e-4  # percent; on a logarithmic scale smaller shares are not drawn
 
 
-def rank_growth(history: Sequence[Mapping[str, tuple[int, int]]], title: str) -> Figure:
+def rank_growth(
+    history: Sequence[Mapping[str, tuple[int, int]]],
+    title: str,
+    *,
+    grown: Sequence[int] | None = None,
+) -> Figure:
     """Share of directions that are protected after each experience, by block and kind of site.
 
     One panel a kind of site, one line a block, dark to light from the first to the last. At 100 %
@@ -38,12 +43,14 @@ def rank_growth(history: Sequence[Mapping[str, tuple[int, int]]], title: str) ->
     Args:
         history: ``plugin.ranks()`` after each experience: by site, protected directions and all.
         title: above the panels.
+        grown: how many times bases had grown by each entry of ``history``, where that is not once an
+            experience, as in online streams without boundaries: the horizontal axis counts these.
 
     Returns:
         A figure, not shown and not saved.
 
     Raises:
-        ValueError: no experience, or no site in any of them.
+        ValueError: no experience, no site in any of them, or not as many ``grown`` as entries.
 
     Example:
         >>> history = [{"blocks.0.A": (2, 8)}, {"blocks.0.A": (4, 8)}]
@@ -51,10 +58,15 @@ def rank_growth(history: Sequence[Mapping[str, tuple[int, int]]], title: str) ->
         [25.0, 50.0]
     """
     shares = [{name: rank / all_ for name, (rank, all_) in ranks.items()} for ranks in history]
-    return _over_experiences(shares, title, "protected directions (%)", (-2, 102))
+    return _over_time(shares, title, grown, "protected directions (%)", (-2, 102))
 
 
-def drift_over_time(history: Sequence[Mapping[str, float | None]], title: str) -> Figure:
+def drift_over_time(
+    history: Sequence[Mapping[str, float | None]],
+    title: str,
+    *,
+    grown: Sequence[int] | None = None,
+) -> Figure:
     """Relative squared change of each site's map on old features, after each experience.
 
     Panels and lines as in ``rank_growth``; the scale is logarithmic, and what is unknown or below
@@ -63,14 +75,15 @@ def drift_over_time(history: Sequence[Mapping[str, float | None]], title: str) -
     Args:
         history: ``plugin.drift()`` after each experience.
         title: above the panels.
+        grown: as in ``rank_growth``.
 
     Returns:
         A figure, not shown and not saved.
 
     Raises:
-        ValueError: no experience, or no site in any of them.
+        ValueError: no experience, no site in any of them, or not as many ``grown`` as entries.
     """
-    return _over_experiences(history, title, "drift (% of old output energy)", None)
+    return _over_time(history, title, grown, "drift (% of old output energy)", None)
 
 
 def by_block(
@@ -167,24 +180,29 @@ def _left(energies: Sequence[float]) -> Any:
     return 100 * beyond / beyond[0] if beyond[0] > 0 else np.full(len(beyond), np.nan)
 
 
-def _over_experiences(
+def _over_time(
     history: Sequence[Mapping[str, float | None]],
     title: str,
+    grown: Sequence[int] | None,
     label: str,
     limits: tuple[float, float] | None,
 ) -> Figure:
-    """Shares by site after each experience; ``limits`` of the scale, ``None`` is logarithmic."""
-    experiences = range(1, len(history) + 1)
+    """Shares by site over experiences or growths; ``limits`` of the scale, ``None`` is logarithmic."""
+    times = range(1, len(history) + 1) if grown is None else grown
+    if len(times) != len(history):
+        raise ValueError(
+            f"grown has {len(times)} numbers for {len(history)} entries of history: must be one each"
+        )
     marker = "o" if len(history) <= _MARKED_UP_TO else ""
 
     def draw(axis: Axes, site: str, colour: Any) -> None:
         values = [_percent(shares.get(site), limits is None) for shares in history]
-        axis.plot(experiences, values, marker=marker, ms=4, lw=1.4, color=colour)
+        axis.plot(times, values, marker=marker, ms=4, lw=1.4, color=colour)
 
     figure, axes = _by_kind([site for shares in history for site in shares], title, draw)
     _scale(axes, limits)
     for axis in axes:
-        axis.set_xlabel("experiences learned")
+        axis.set_xlabel("experiences learned" if grown is None else "times that bases grew")
         count_on(axis.xaxis)
     axes[0].set_ylabel(label)
     return figure

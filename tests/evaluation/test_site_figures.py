@@ -36,6 +36,20 @@ def test_growth_has_a_panel_a_kind_and_a_line_a_block_from_dark_to_light():
     assert first.get_ylim() == (-2, 102)
 
 
+@pytest.mark.parametrize(
+    ("draw", "entry"), [(rank_growth, {"0.A": (1, 2)}), (drift_over_time, {"0.A": 0.5})]
+)
+def test_the_axis_counts_experiences_or_the_times_that_bases_grew(draw, entry):
+    axis, _ = drawn(draw([entry] * 3, "title")).axes
+    assert axis.get_xlabel() == "experiences learned"
+    assert axis.lines[0].get_xdata().tolist() == [1, 2, 3]
+    axis, _ = drawn(draw([entry] * 3, "title", grown=[4, 5, 9])).axes
+    assert axis.get_xlabel() == "times that bases grew"
+    assert axis.lines[0].get_xdata().tolist() == [4, 5, 9]
+    with pytest.raises(ValueError, match="grown has 1 numbers for 3 entries of history: must be"):
+        draw([entry] * 3, "title", grown=[1])
+
+
 def test_drift_leaves_out_what_has_no_place_on_a_logarithmic_scale():
     history = [{"blocks.0.A": drift} for drift in (None, float("nan"), 0.0, 0.01, 1e-9, 0.02)]
     axis, _ = drawn(drift_over_time(history, "title")).axes

@@ -38,7 +38,7 @@ def rank_growth(
     """Share of directions that are protected after each experience, by block and kind of site.
 
     One panel a kind of site, one line a block, dark to light from the first to the last. At 100 %
-    nothing more can be learned there.
+    nothing more can be learned there. A site without a direction is left out.
 
     Args:
         history: ``plugin.ranks()`` after each experience: by site, protected directions and all.
@@ -57,7 +57,9 @@ def rank_growth(
         >>> rank_growth(history, "glyphs").axes[0].lines[0].get_ydata().tolist()
         [25.0, 50.0]
     """
-    shares = [{name: rank / all_ for name, (rank, all_) in ranks.items()} for ranks in history]
+    shares = [
+        {name: rank / all_ for name, (rank, all_) in ranks.items() if all_} for ranks in history
+    ]
     return _over_time(shares, title, grown, "protected directions (%)", (-2, 102))
 
 

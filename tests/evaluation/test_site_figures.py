@@ -163,6 +163,11 @@ def test_a_site_that_comes_later_begins_later():
     np.testing.assert_allclose(values(axis.lines[1]), [np.nan, 100])
 
 
+def test_growth_leaves_out_a_site_without_a_direction():
+    axis, _ = drawn(rank_growth([{"0.A": (1, 2), "1.A": (0, 0)}], "title")).axes
+    assert [values(line) for line in axis.lines] == [[50]]
+
+
 @pytest.mark.parametrize(
     "draw",
     [

@@ -14,6 +14,7 @@ from avl_pegp.evaluation.look import (
     count_on,
     legend_below,
     panels_of,
+    say_in,
     shade,
     shaded_cells,
     style_of,
@@ -102,7 +103,8 @@ def accuracy_and_forgetting(methods: Matrices, title: str) -> Figure:
 
     Forgetting after experience i is the mean over earlier ones of the best accuracy before i minus
     that after i, as ``avl_pegp.evaluation.forgetting`` has it at the end. The band is the standard
-    deviation over seeds; a method of one seed has none. Where all are, the figure says so.
+    deviation over seeds; a method of one seed has none. Where all are, the figure says so, and where
+    there is but one experience.
 
     Args:
         methods: for each its accuracy matrices (shares), one a seed.
@@ -129,6 +131,8 @@ def accuracy_and_forgetting(methods: Matrices, title: str) -> Figure:
     spread = any(len(values) > 1 for values in stacked.values())
     tidy(axes[0], "band: deviation over seeds" if spread else "one seed: no spread")
     tidy(axes[1])
+    if all(values.shape[1] == 1 for values in stacked.values()):
+        say_in(axes[1], "one experience: nothing to forget yet")
     axes[0].set_ylabel("mean accuracy so far (%)")
     axes[1].set_ylabel("forgetting (points)")
     for axis in axes:

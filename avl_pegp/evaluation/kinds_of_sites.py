@@ -13,16 +13,16 @@ def shown_kinds(sites: Iterable[str], title: str) -> tuple[dict[str, dict[int, s
     Of a site's path the first number is the block, the rest the kind.
 
     Returns:
-        By kind, block and site; and the title.
+        By kind, block and site, blocks in their order; and the title.
 
     Raises:
         ValueError: no site.
 
     Example:
-        >>> shown_kinds(["blocks.0.attn.qkv.A", "blocks.1.attn.qkv.A"], "ranks")
+        >>> shown_kinds(["blocks.1.attn.qkv.A", "blocks.0.attn.qkv.A"], "ranks")
         ({'attn.qkv.A': {0: 'blocks.0.attn.qkv.A', 1: 'blocks.1.attn.qkv.A'}}, 'ranks')
     """
-    kinds = _kinds(sites)
+    kinds = {kind: dict(sorted(blocks.items())) for kind, blocks in _kinds(sites).items()}
     if len(kinds) <= _MOST_KINDS:
         return kinds, title
     return dict(list(kinds.items())[:_MOST_KINDS]), f"{title} ({_MOST_KINDS} of {len(kinds)} kinds)"

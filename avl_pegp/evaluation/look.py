@@ -12,22 +12,27 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.legend import Legend
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 # Okabe and Ito, without the yellow that white paper swallows
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-LINES = ("-", "--", "-.", ":")
+LINES = ("-", "--", "-.", ":", (0, (4.0, 1.2, 1.0, 1.2, 1.0, 1.2)))  # five: no divisor with eight
 SHADES = "cividis"  # from dark to light, also in grey
 CONTRAST = "#d55e00"  # on top of shades
+_ROOM_FOR_LEGEND = 0.7  # inches of a figure: three rows
 
 
 def style_of(i: int) -> dict[str, Any]:
-    """Colour, marker and line of the i-th of many lines; no two of the first 56 are alike.
+    """Colour, marker and line of the i-th of many lines.
+
+    No two of the first 40 have the same marker and the same line: they are told apart in grey too. Of
+    points without a line only eight are; no two of the first 56 have the same marker and colour.
 
     Example:
-        >>> style_of(0)["color"] == style_of(7)["color"], style_of(0) == style_of(7)
+        >>> style_of(0)["marker"] == style_of(8)["marker"], style_of(0)["ls"] == style_of(8)["ls"]
         (True, False)
     """
     return {
@@ -68,6 +73,11 @@ def tidy(axis: Axes, title: str = "") -> None:
     axis.spines[["top", "right"]].set_visible(False)
 
 
+def say_in(axis: Axes, words: str) -> None:
+    """Say in the middle of an empty panel why it is empty."""
+    axis.text(0.5, 0.5, words, ha="center", transform=axis.transAxes)
+
+
 def count_on(axis: Any) -> None:
     """Whole numbers on an ``XAxis`` or ``YAxis``, only as many as are readable."""
     axis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
@@ -88,14 +98,29 @@ def shaded_cells(
 
 
 def legend_below(figure: Figure, axes: list[Axes], columns: int = 3) -> None:
-    """What is drawn in any of these panels, explained once under all of them."""
+    """What is drawn in any of these panels, explained once under all of them.
+
+    It has ``columns`` or as many as the figure is wide enough for. A long one makes the figure higher,
+    so that nothing is taken from the panels.
+    """
     found: dict[str, Any] = {}
     for axis in axes:
         for handle, name in zip(*axis.get_legend_handles_labels(), strict=True):
             found.setdefault(name, handle)
     names = [shortened(name) for name in found]
+    legend = _fitting(figure, columns, handles=[*found.values()], labels=names)
+    height = legend.get_window_extent().height / figure.dpi
+    figure.set_figheight(figure.get_figheight() + max(0.0, height - _ROOM_FOR_LEGEND))
+
+
+def _fitting(figure: Figure, columns: int, **entries: Any) -> Legend:
+    """A legend of so many columns or, where the figure is too narrow, of fewer."""
     where = {"loc": "outside lower center", "ncols": columns}
-    figure.legend([*found.values()], names, fontsize=9, frameon=False, **where)
+    legend = figure.legend(**entries, **where, fontsize=9, frameon=False)
+    if columns == 1 or legend.get_window_extent().width <= figure.bbox.width:
+        return legend
+    legend.remove()
+    return _fitting(figure, columns - 1, **entries)
 
 
 def depth_bar(figure: Figure, axes: list[Axes], first: int, last: int) -> None:

@@ -18,42 +18,57 @@ from avl_pegp.evaluation.look import (
     depth_bar,
     legend_below,
     panels_of,
+    say_in,
     shade,
     style_of,
     tidy,
 )
 from avl_pegp.evaluation.spectra import Spectrum
 
-_MARKED_UP_TO = 20  # experiences
+_MARKED_UP_TO = 20  # experiences or growths
 _LOWEST = 1e-4  # percent; on a logarithmic scale smaller shares are not drawn
 
 
-def rank_growth(history: Sequence[Mapping[str, tuple[int, int]]], title: str) -> Figure:
+def rank_growth(
+    history: Sequence[Mapping[str, tuple[int, int]]],
+    title: str,
+    *,
+    grown: Sequence[int] | None = None,
+) -> Figure:
     """Share of directions that are protected after each experience, by block and kind of site.
 
     One panel a kind of site, one line a block, dark to light from the first to the last. At 100 %
-    nothing more can be learned there.
+    nothing more can be learned there. A site without a direction is left out.
 
     Args:
         history: ``plugin.ranks()`` after each experience: by site, protected directions and all.
         title: above the panels.
+        grown: how many times bases had grown by each entry of ``history``, where that is not once an
+            experience, as in online streams without boundaries: the horizontal axis counts these.
 
     Returns:
         A figure, not shown and not saved.
 
     Raises:
-        ValueError: no experience, or no site in any of them.
+        ValueError: no experience, no site in any of them, or not as many ``grown`` as entries.
 
     Example:
         >>> history = [{"blocks.0.A": (2, 8)}, {"blocks.0.A": (4, 8)}]
         >>> rank_growth(history, "glyphs").axes[0].lines[0].get_ydata().tolist()
         [25.0, 50.0]
     """
-    shares = [{name: rank / all_ for name, (rank, all_) in ranks.items()} for ranks in history]
-    return _over_experiences(shares, title, "protected directions (%)", (-2, 102))
+    shares = [
+        {name: rank / all_ for name, (rank, all_) in ranks.items() if all_} for ranks in history
+    ]
+    return _over_time(shares, title, grown, "protected directions (%)", (-2, 102))
 
 
-def drift_over_time(history: Sequence[Mapping[str, float | None]], title: str) -> Figure:
+def drift_over_time(
+    history: Sequence[Mapping[str, float | None]],
+    title: str,
+    *,
+    grown: Sequence[int] | None = None,
+) -> Figure:
     """Relative squared change of each site's map on old features, after each experience.
 
     Panels and lines as in ``rank_growth``; the scale is logarithmic, and what is unknown or below
@@ -62,20 +77,23 @@ def drift_over_time(history: Sequence[Mapping[str, float | None]], title: str) -
     Args:
         history: ``plugin.drift()`` after each experience.
         title: above the panels.
+        grown: as in ``rank_growth``.
 
     Returns:
         A figure, not shown and not saved.
 
     Raises:
-        ValueError: no experience, or no site in any of them.
+        ValueError: no experience, no site in any of them, or not as many ``grown`` as entries.
     """
-    return _over_experiences(history, title, "drift (% of old output energy)", None)
+    return _over_time(history, title, grown, "drift (% of old output energy)", None)
 
 
 def by_block(
     panels: Mapping[str, Mapping[str, float | None]], title: str, label: str, *, log: bool = False
 ) -> Figure:
     """A share of every site over the blocks, one panel a method, one line a kind of site.
+
+    Of many kinds the first twelve are drawn, and the title says so. A panel without a line says why.
 
     Args:
         panels: for each method a share (0..1) by site; ``None`` or NaN leaves a gap.
@@ -100,10 +118,8 @@ def by_block(
         for i, (kind, sites) in enumerate(kinds.items()):
             values = [_percent(shares.get(site), log) for site in sites.values()]
             axis.plot([*sites], values, label=kind, ms=5, lw=1.2, **style_of(i))
-        if not any(_percent(share, log) >= 0 for share in shares.values()):
-            known = any(_percent(share, False) >= 0 for share in shares.values())
-            about = f"below {_LOWEST:g} % at every site" if known else "no numbers"
-            axis.text(0.5, 0.5, about, ha="center", transform=axis.transAxes)
+        if not any(np.isfinite(line.get_ydata()).any() for line in axis.lines):
+            say_in(axis, _why_empty([*shares.values()], log))
         tidy(axis, name)
         axis.set_xlabel("block")
         count_on(axis.xaxis)
@@ -166,24 +182,29 @@ def _left(energies: Sequence[float]) -> Any:
     return 100 * beyond / beyond[0] if beyond[0] > 0 else np.full(len(beyond), np.nan)
 
 
-def _over_experiences(
+def _over_time(
     history: Sequence[Mapping[str, float | None]],
     title: str,
+    grown: Sequence[int] | None,
     label: str,
     limits: tuple[float, float] | None,
 ) -> Figure:
-    """Shares by site after each experience; ``limits`` of the scale, ``None`` is logarithmic."""
-    experiences = range(1, len(history) + 1)
+    """Shares by site over experiences or growths; ``limits`` of the scale, ``None`` is logarithmic."""
+    times = range(1, len(history) + 1) if grown is None else grown
+    if len(times) != len(history):
+        raise ValueError(
+            f"grown has {len(times)} numbers for {len(history)} entries of history: must be one each"
+        )
     marker = "o" if len(history) <= _MARKED_UP_TO else ""
 
     def draw(axis: Axes, site: str, colour: Any) -> None:
         values = [_percent(shares.get(site), limits is None) for shares in history]
-        axis.plot(experiences, values, marker=marker, ms=4, lw=1.4, color=colour)
+        axis.plot(times, values, marker=marker, ms=4, lw=1.4, color=colour)
 
     figure, axes = _by_kind([site for shares in history for site in shares], title, draw)
     _scale(axes, limits)
     for axis in axes:
-        axis.set_xlabel("experiences learned")
+        axis.set_xlabel("experiences learned" if grown is None else "times that bases grew")
         count_on(axis.xaxis)
     axes[0].set_ylabel(label)
     return figure
@@ -197,7 +218,7 @@ def _by_kind(
     blocks = sorted({block for sites in kinds.values() for block in sites})
     figure, axes = panels_of(len(kinds), title, columns=2 if len(kinds) <= 4 else 3)
     for axis, (kind, by_block) in zip(axes, kinds.items(), strict=True):
-        for block, site in sorted(by_block.items()):
+        for block, site in by_block.items():
             draw(axis, site, shade(blocks.index(block), len(blocks)))
         tidy(axis, kind)
     depth_bar(figure, axes, blocks[0], blocks[-1])
@@ -207,6 +228,15 @@ def _by_kind(
 def _percent(share: float | None, log: bool) -> float:
     """NaN for what is not known, or has no place on a logarithmic scale."""
     return math.nan if share is None or (log and 100 * share < _LOWEST) else 100 * share
+
+
+def _why_empty(shares: Sequence[float | None], log: bool) -> str:
+    """Why nothing of a method's shares, at all its sites, could be drawn."""
+    if any(math.isfinite(_percent(share, log)) for share in shares):
+        return "all there is to draw is of kinds left out"
+    if any(math.isfinite(_percent(share, False)) for share in shares):
+        return f"below {_LOWEST:g} % at every site"
+    return "no numbers"
 
 
 def _scale(axes: Sequence[Axes], limits: tuple[float, float] | None) -> None:

@@ -98,7 +98,8 @@ class BasisMetric(SiteMetric):
     """``Rank``, ``FreeDimensions`` and ``CapturedEnergy`` whenever bases grow, and what they are of.
 
     When an evaluation begins, and bases have grown since the last one: histograms
-    ``SingularValues`` of all old features (log10), and images ``RankGrowth`` and ``DriftOverTime``.
+    ``SingularValues`` of all old features (log10), and images ``RankGrowth`` and ``DriftOverTime``,
+    over the times that bases grew: once an experience, but for references and online streams.
     Arguments as in ``SiteMetric``.
     """
 
@@ -106,6 +107,7 @@ class BasisMetric(SiteMetric):
         super().__init__(plugin)
         self._ranks: list[dict[str, tuple[int, int]]] = []
         self._drifts: list[dict[str, float]] = []
+        self._grown: list[int] = []  # times that bases had grown, also before a load
         self._drawn = 0
 
     def before_training_exp(self, strategy: SupervisedTemplate) -> list[MetricValue]:
@@ -135,8 +137,8 @@ class BasisMetric(SiteMetric):
             "SingularValues",
             {site: spectrum for site, spectrum in spectra if len(spectrum)},
         )
-        growth = rank_growth(self._ranks, "Protected directions")
-        drift = drift_over_time(self._drifts, "Drift on old features")
+        growth = rank_growth(self._ranks, "Protected directions", grown=self._grown)
+        drift = drift_over_time(self._drifts, "Drift on old features", grown=self._grown)
         values += self.named(strategy, "RankGrowth", {"": as_image(growth)})
         return values + self.named(strategy, "DriftOverTime", {"": as_image(drift)})
 
@@ -145,6 +147,7 @@ class BasisMetric(SiteMetric):
             return []
         self._ranks.append(self.pegp.ranks())
         self._drifts.append(self.pegp.drift())
+        self._grown.append(self.pegp.past.experiences)
         ranks = {site: rank for site, (rank, _) in self._ranks[-1].items()}
         free = {site: size - rank for site, (rank, size) in self._ranks[-1].items()}
         memories, centred = self.pegp.past.memories.items(), self.pegp.protection.centred

@@ -45,15 +45,20 @@ def roots(numbers: Mapping[str, float]) -> dict[str, float]:
     return {site: math.sqrt(number) for site, number in numbers.items()}
 
 
-def captured_energy(memory: SiteMemory, centred: bool) -> Part:
-    """``tr(UᵀCU)`` of ``tr C``, C the moment of all old features: what lies in the bases.
+def energy_matrix(memory: SiteMemory, centred: bool) -> Tensor:
+    """``(G, d, d)``, the moment C of all old features whose trace is their energy.
 
     Args:
         memory: of the site.
         centred: take C about the mean, as ``Protection(centred=True)`` counts energy.
     """
     width, moment = memory.reference.shape[-1], memory.moment
-    C = moment.about_mean(width) if centred else moment.of_width(width)
+    return moment.about_mean(width) if centred else moment.of_width(width)
+
+
+def captured_energy(memory: SiteMemory, centred: bool) -> Part:
+    """``tr(UᵀCU)`` of ``tr C``: what lies in the bases; C and arguments as in ``energy_matrix``."""
+    C = energy_matrix(memory, centred)
     held = [(b.columns * (c @ b.columns)).sum() for b, c in zip(memory.bases, C, strict=True)]
     return float(sum(held)), float(C.diagonal(dim1=-2, dim2=-1).sum())
 

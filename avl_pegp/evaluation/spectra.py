@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import torch
 
-from avl_pegp.evaluation.site_numbers import captured_energy
+from avl_pegp.evaluation.site_numbers import captured_energy, energy_matrix
 from avl_pegp.projection import PEGP
 from avl_pegp.projection.memory import SiteMemory
 
@@ -48,8 +48,7 @@ def spectra_of(pegp: PEGP) -> dict[str, Spectrum]:
 
 
 def _spectrum(memory: SiteMemory, centred: bool) -> Spectrum:
-    width, moment = memory.reference.shape[-1], memory.moment
-    C = moment.about_mean(width) if centred else moment.of_width(width)
+    C = energy_matrix(memory, centred)
     energies = torch.linalg.eigvalsh(C).clamp_min(0).flatten().sort(descending=True).values
     held, total = captured_energy(memory, centred)
     return Spectrum(energies.tolist(), memory.rank, held / total if total > 0 else float("nan"))

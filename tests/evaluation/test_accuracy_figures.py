@@ -97,6 +97,16 @@ def test_one_seed_has_no_band_and_the_figure_says_so():
     assert axis.get_title() == "one seed: no spread"
 
 
+def test_one_experience_has_no_forgetting_and_the_figure_says_so():
+    one, two = [[[0.5]]], [TWO]
+    *_, forgotten = drawn(accuracy_and_forgetting({"PEGP": one, "plain": one}, "title"))
+    assert [text.get_text() for text in forgotten.texts] == [
+        "one experience: nothing to forget yet"
+    ]
+    for axis in drawn(accuracy_and_forgetting({"PEGP": one, "plain": two}, "title")):
+        assert not axis.texts
+
+
 @pytest.mark.parametrize("draw", FIGURES)
 @pytest.mark.parametrize(
     "panels",

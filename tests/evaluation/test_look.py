@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -22,10 +24,12 @@ def luminance(colour):
     )
 
 
-def test_lines_are_told_apart_without_their_colour():
-    without_colour = [(style_of(i)["marker"], style_of(i)["ls"]) for i in range(8)]
-    assert len(set(without_colour)) == 8
-    assert len({tuple(style_of(i).values()) for i in range(56)}) == 56
+@pytest.mark.parametrize(
+    ("looks", "count"), [(("marker", "ls"), 40), (("marker", "color"), 56), (("marker",), 8)]
+)
+def test_lines_are_told_apart_without_their_colour_and_points_without_a_line(looks, count):
+    styles = [tuple(style_of(i)[look] for look in looks) for i in range(count)]
+    assert len(set(styles)) == count
 
 
 @pytest.mark.parametrize("count", [1, 2, 48])
@@ -70,3 +74,38 @@ def test_a_legend_has_every_name_once_and_no_long_ones():
     first, second = [text.get_text() for text in figure.legends[0].get_texts()]
     assert len(first) <= 32
     assert second == "only here"
+
+
+def with_legend(names, columns, panels=2):
+    """A figure of so many panels and names, drawn; its legend's box and the first panel's height."""
+    figure, axes = panels_of(panels, "title")
+    for name in names:
+        axes[0].plot([1], [1], label=name)
+    legend_below(figure, axes, columns)
+    figure.savefig(io.BytesIO(), dpi=figure.dpi)
+    return figure, figure.legends[0].get_window_extent(), axes[0].get_window_extent()
+
+
+@pytest.mark.parametrize("panels", [1, 2])
+@pytest.mark.parametrize("letter", ["i", "n", "M"])
+def test_a_legend_is_never_wider_than_its_figure(letter, panels):
+    names = [f"{i}{letter * 40}" for i in range(8)]
+    figure, legend, _ = with_legend(names, columns=4, panels=panels)
+    assert legend.x0 >= 0
+    assert legend.x1 <= figure.bbox.width
+
+
+def test_a_legend_has_the_columns_that_were_asked_for_where_they_fit():
+    _, in_two, _ = with_legend("abcdef", columns=2)
+    _, in_three, _ = with_legend("abcdef", columns=3)
+    assert in_two.width < in_three.width
+    assert in_two.height > in_three.height
+
+
+@pytest.mark.parametrize("count", [10, 26, 39, 100])
+def test_panels_keep_their_height_over_a_long_legend(count):
+    few, _, usual = with_legend([f"method {i}" for i in range(9)], columns=3)
+    figure, legend, panel = with_legend([f"method {i}" for i in range(count)], columns=3)
+    assert figure.get_figheight() > few.get_figheight() == 3.9  # nine are no reason to grow
+    assert panel.height >= 0.95 * usual.height
+    assert 0 <= legend.y0 < legend.y1 < panel.y0

@@ -24,12 +24,12 @@ def test_points_of_the_curve_are_means_in_percent_with_their_deviation():
 
 
 def test_every_pet_has_its_own_panel_line_and_marker():
-    pets = ["lora", "adapter", "prompt"]
+    pets = ["lora", "adapter", "prompt", "prefix", "context"]
     axes = stability_plasticity(dict.fromkeys(pets, POINTS), "title").axes
     assert [axis.get_title() for axis in axes] == pets
     assert len({axis.get_xlim() for axis in axes}) == 1
     lines = [axis.lines[0] for axis in axes]
-    assert len({(line.get_color(), line.get_marker()) for line in lines}) == 3
+    assert len({(line.get_color(), line.get_marker()) for line in lines}) == 5
 
 
 def test_where_nothing_is_joined_a_legend_has_each_label_once_in_one_style():

@@ -36,6 +36,20 @@ def test_growth_has_a_panel_a_kind_and_a_line_a_block_from_dark_to_light():
     assert first.get_ylim() == (-2, 102)
 
 
+@pytest.mark.parametrize(
+    ("draw", "entry"), [(rank_growth, {"0.A": (1, 2)}), (drift_over_time, {"0.A": 0.5})]
+)
+def test_the_axis_counts_experiences_or_the_times_that_bases_grew(draw, entry):
+    axis, _ = drawn(draw([entry] * 3, "title")).axes
+    assert axis.get_xlabel() == "experiences learned"
+    assert axis.lines[0].get_xdata().tolist() == [1, 2, 3]
+    axis, _ = drawn(draw([entry] * 3, "title", grown=[4, 5, 9])).axes
+    assert axis.get_xlabel() == "times that bases grew"
+    assert axis.lines[0].get_xdata().tolist() == [4, 5, 9]
+    with pytest.raises(ValueError, match="grown has 1 numbers for 3 entries of history: must be"):
+        draw([entry] * 3, "title", grown=[1])
+
+
 def test_drift_leaves_out_what_has_no_place_on_a_logarithmic_scale():
     history = [{"blocks.0.A": drift} for drift in (None, float("nan"), 0.0, 0.01, 1e-9, 0.02)]
     axis, _ = drawn(drift_over_time(history, "title")).axes
@@ -54,6 +68,15 @@ def test_by_block_has_a_line_a_kind_over_the_blocks():
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["A", "B"]
 
 
+def test_blocks_are_drawn_in_their_order_however_they_are_given():
+    shares = {f"blocks.{block}.A": block / 20 for block in (2, 10, 0, 1)}
+    (axis,) = by_block({"PEGP": shares}, "title", "rank").axes
+    assert axis.lines[0].get_xdata().tolist() == [0, 1, 2, 10]
+    np.testing.assert_allclose(values(axis.lines[0]), [0, 5, 10, 50])
+    axis, _ = rank_growth([{site: (round(20 * s), 20) for site, s in shares.items()}], "title").axes
+    assert [values(line) for line in axis.lines] == [[0], [5], [10], [50]]
+
+
 def test_a_shared_logarithmic_scale_holds_the_values_of_all_panels():
     panels = {"small": {"0.A": 1e-4}, "large": {"0.A": 7.0}}
     for axis in drawn(by_block(panels, "title", "drift", log=True)).axes:
@@ -64,13 +87,31 @@ def test_a_shared_logarithmic_scale_holds_the_values_of_all_panels():
 
 @pytest.mark.parametrize(
     ("drift", "about"),
-    [(0.0, "below 0.0001 % at every site"), (1e-9, "below 0.0001 %"), (None, "no numbers")],
+    [
+        (0.0, "below 0.0001 % at every site"),
+        (1e-9, "below 0.0001 %"),
+        (-1e-17, "below 0.0001 %"),  # a zero, rounded
+        (None, "no numbers"),
+        (float("inf"), "no numbers"),
+    ],
 )
 def test_a_panel_without_a_line_says_why(drift, about):
     panels = {"drifts": {"0.A": 0.1}, "stays": {"0.A": drift}}
     first, second = drawn(by_block(panels, "title", "drift", log=True)).axes
     assert not first.texts
     assert about in second.texts[0].get_text()
+
+
+def test_a_panel_whose_kinds_are_not_drawn_says_so():
+    pets = {pet: {f"blocks.0.{pet}{kind}": 0.5 for kind in range(5)} for pet in "abcd"}
+    *drawn_ones, last = drawn(by_block(pets, "title", "rank")).axes
+    assert [len(axis.texts) for axis in drawn_ones] == [0, 0, 0]
+    assert last.texts[0].get_text() == "all there is to draw is of kinds left out"
+
+
+def test_a_panel_of_which_only_zeros_are_drawn_has_a_line():
+    (axis,) = drawn(by_block({"plain": {"0.A": 0.0}}, "title", "rank")).axes
+    assert not axis.texts
 
 
 def test_a_spectrum_falls_from_all_to_nothing_and_has_its_basis_and_threshold():
@@ -120,6 +161,11 @@ def test_towers_are_kinds_of_their_own():
 def test_a_site_that_comes_later_begins_later():
     axis, _ = drawn(rank_growth([{"0.A": (1, 2)}, {"0.A": (1, 2), "1.A": (2, 2)}], "title")).axes
     np.testing.assert_allclose(values(axis.lines[1]), [np.nan, 100])
+
+
+def test_growth_leaves_out_a_site_without_a_direction():
+    axis, _ = drawn(rank_growth([{"0.A": (1, 2), "1.A": (0, 0)}], "title")).axes
+    assert [values(line) for line in axis.lines] == [[50]]
 
 
 @pytest.mark.parametrize(

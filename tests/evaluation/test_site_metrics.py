@@ -12,7 +12,7 @@ from models import PETS
 from streams import by_loop, by_stream, naive, online, stream
 
 from avl_pegp import Adapter, LoRA, PEGPPlugin
-from avl_pegp.evaluation import pegp_metrics
+from avl_pegp.evaluation import pegp_metrics, site_metrics
 from avl_pegp.projection import Protection
 
 AT_GROWTH = {"Rank", "FreeDimensions", "CapturedEnergy"}
@@ -164,6 +164,41 @@ def test_images_come_with_evaluations():
                 pixels.dtype == torch.uint8 and pixels.shape[0] == 3 and min(pixels.shape[1:]) > 99
             )
             assert len(pixels.flatten().unique()) > 10
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """The figures of which metrics make images."""
+    kept, as_image = [], site_metrics.as_image
+    monkeypatch.setattr(site_metrics, "as_image", lambda f: kept.append(f) or as_image(f))
+    return kept
+
+
+def drawn_over(figures):
+    """The last two figures' label of the horizontal axis, and their first lines' numbers on it."""
+    axes = [figure.axes[0] for figure in figures[-2:]]
+    return [(axis.get_xlabel(), axis.lines[0].get_xdata().tolist()) for axis in axes]
+
+
+def test_images_of_an_online_stream_count_the_growths_of_bases(figures):
+    plugin = PEGPPlugin(energy=0.9, every=2, progress=False)
+    parts = inspected(plugin=plugin, train_epochs=1)
+    by_stream(parts.strategy, online(4, boundaries=False))
+    parts.strategy.eval(stream().test_stream)
+    grown = plugin.pegp.past.experiences
+    assert grown > 3  # tasks
+    assert drawn_over(figures) == [("times that bases grew", [*range(1, grown + 1)])] * 2
+
+
+def test_images_count_on_from_what_was_loaded(figures):
+    first = inspected(train_epochs=1)
+    run(first, experiences=2)
+    second = inspected(train_epochs=1)
+    second.model.load_state_dict(first.model.state_dict())
+    second.plugin.load_state_dict(first.plugin.state_dict())
+    second.strategy.train(stream(2).train_stream[2], eval_streams=[])
+    second.strategy.eval(stream(2).test_stream)
+    assert drawn_over(figures) == [("times that bases grew", [2, 3])] * 2
 
 
 def test_numbers_are_plain_where_loggers_choose_by_type():

@@ -3,7 +3,7 @@
     python experiments/inspection.py
 
 Trains a LoRA on five pairs of real digits plainly, under PEGP, and under settings that do not suit,
-then a prefix; about two minutes on a CPU. Writes the figures into docs/inspection, or into --out.
+then a prefix; two to three minutes on a CPU. Writes the figures into docs/inspection, or into --out.
 """
 
 from __future__ import annotations

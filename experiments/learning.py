@@ -108,16 +108,18 @@ class Learner:
         evaluator = EvaluationPlugin(*metrics, loggers=[TensorboardLogger(str(logs))])
         return self._naive([*plugins, *self.plugins()], evaluator)
 
-    def fit_jointly(self, experiences: Iterable[Any]) -> None:
+    def fit_jointly(self, experiences: Iterable[Any], title: str) -> None:
         """Where the method says so, train on all experiences at once, before the stream begins."""
         if self.method.tunes != "jointly":
             return
         union = reduce(lambda a, b: a.concat(b), (e.dataset for e in experiences))
         schedule = self.training.schedule_of(self.optimizer)
-        strategy = self._naive(schedule, EvaluationPlugin(loggers=[BaseLogger()]))
+        progress = ProgressPlugin(f"{title}, all at once", experiences=1)
+        strategy = self._naive([progress, *schedule], EvaluationPlugin(loggers=[BaseLogger()]))
         strategy.train_epochs = self.training.epochs
         everything = benchmark_from_datasets(train=[union]).train_stream[0]
         strategy.train(everything, eval_streams=[], **self.machine.reading())
+        progress.close()
         self._train_classifier_only()
 
     def refit(self, strategy: Any, experiences: Iterable[Any]) -> None:
@@ -165,7 +167,7 @@ def learn_experiences(
         The accuracies, and the seconds that training took.
     """
     started = time.perf_counter()
-    learner.fit_jointly(benchmark.train_stream)
+    learner.fit_jointly(benchmark.train_stream, title)
     seconds = time.perf_counter() - started
     accuracy = AccuracyMatrices(len(benchmark.train_stream))
     progress = ProgressPlugin(title, len(benchmark.train_stream))

@@ -38,7 +38,7 @@ def run(job: Job, logs: Path) -> Record:
     stream = online_benchmark(benchmark, size, job.boundaries, job.seed).train_stream
     learner = job.learner(benchmark.class_names)
     started = time.perf_counter()
-    learner.fit_jointly(tasks)
+    learner.fit_jointly(tasks, job.title)
     seconds = time.perf_counter() - started
 
     accuracy = AccuracyMatrices(len(tasks))

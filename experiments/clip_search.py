@@ -3,9 +3,9 @@
     python experiments/clip_search.py --out runs/clip_search
 
 The stream is named_glyphs as docs/clip_results.md has it, on seed 0. Every candidate is a method at a
-share of its PET's rate. Prints tables, and of each method the best by the mean of final and average
-accuracy. plain_tuned has one share for all PETs: the one that is best over them. What is found is
-written into clip_methods.py by hand. Run it again to go on.
+share of its PET's rate; PEGP also at lower energies than the PET's own. Prints tables, and of each
+method the best by the mean of final and average accuracy. plain_tuned has one share for all PETs: the
+one that is best over them. What is found is written into clip_methods.py by hand. Run it again to go on.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from statistics import mean
 
-from clip_methods import CLIP_METHODS, PETS
+from clip_methods import CLIP_METHODS, PETS, protected
 from clip_results import SECTIONS, references_for
 from job import Job
 from page import table
@@ -23,9 +23,14 @@ from resumable import many_runs
 from avl_pegp.evaluation import Record
 
 SEEDS = (0,)
+LOWER = {  # energies
+    f"pegp {energy}": replace(CLIP_METHODS["pegp"], pegp=protected(energy, rebase=False))
+    for energy in (0.9, 0.7)
+}
 SHARES = {  # of the PET's rate
     "plain": (1.0, 0.25, 0.125),
     "pegp": (1.0, 0.25),
+    **dict.fromkeys(LOWER, (0.25,)),
     "pegp_references": (1.0, 0.25),
     **dict.fromkeys(("ewc", "lwf", "zscl"), (1.0, 0.25, 0.125)),
 }
@@ -37,7 +42,7 @@ def name_of(method: str, share: float) -> str:
 
 
 METHODS = {
-    name_of(method, share): replace(CLIP_METHODS[method], lr_factor=share)
+    name_of(method, share): replace((CLIP_METHODS | LOWER)[method], lr_factor=share)
     for method, shares in SHARES.items()
     for share in shares
 }
@@ -50,6 +55,7 @@ def methods_of(pet: str) -> list[str]:
         "plain",
         *(("ewc", "lwf", "zscl") if pet == "lora" else ()),
         "pegp",
+        *LOWER,
         *references_for(pet),
     ]
 

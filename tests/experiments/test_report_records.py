@@ -1,0 +1,65 @@
+"""Folders of records that a report can be made of, and those that it can't."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+
+import pytest
+import report
+
+from avl_pegp.evaluation import write_records
+
+
+def test_a_folder_of_a_program_of_many_runs_is_read(tmp_path, rows):
+    for i, row in enumerate(rows):
+        write_records([row], tmp_path / f"{i}.json")
+    assert len(report.read_folder(tmp_path)) == len(rows)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda folder: None, "holds no records; give a folder with results.json"),
+        (lambda folder: (folder / "results.json").write_text("[]"), "holds no records"),
+        (lambda folder: folder.rmdir(), "is no folder"),
+        (lambda folder: (folder / "results.json").write_text("[{}]"), "results.json does not hold"),
+    ],
+    ids=["empty", "no run", "absent", "older"],
+)
+def test_a_folder_that_cannot_be_used_is_refused(tmp_path, spoil, message, monkeypatch, capsys):
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    spoil(folder)
+    monkeypatch.setattr(sys, "argv", ["report.py", str(folder), "--out", str(tmp_path / "p.html")])
+    with pytest.raises(SystemExit):
+        report.main()
+    said = " ".join(capsys.readouterr().err.split())
+    assert str(folder) in said
+    assert message in said
+    assert not (tmp_path / "p.html").exists()
+
+
+def test_a_record_of_an_older_version_is_named_with_what_to_do(tmp_path, rows):
+    write_records(rows, tmp_path / "results.json")
+    older = json.loads((tmp_path / "results.json").read_text())
+    del older[0]["ranks"]
+    (tmp_path / "results.json").write_text(json.dumps(older))
+    with pytest.raises(ValueError, match="results.json does not hold .*'ranks'.*run it again"):
+        report.read_folder(tmp_path)
+
+
+def test_a_folder_in_which_settings_are_mixed_is_refused(tmp_path, rows):
+    write_records([*rows, rows[0]], tmp_path / "results.json")
+    with pytest.raises(
+        ValueError, match="holds none frozen seed 1 2 times on split_glyphs: runs of"
+    ):
+        report.parts_of([tmp_path])
+
+
+@pytest.mark.parametrize("matrix", [[], [[0.5, None]]])
+def test_a_matrix_that_is_none_is_refused(tmp_path, rows, matrix):
+    write_records([replace(rows[0], accuracy_matrix=matrix)], tmp_path / "results.json")
+    with pytest.raises(ValueError, match="accuracy_matrix of none frozen seed 1 is not square"):
+        report.read_folder(tmp_path)

@@ -171,3 +171,12 @@ def test_one_experience_and_a_hundred_are_drawn(page, rows):
         return replace(rows[0], accuracy_matrix=matrix, task_aware_accuracy_matrix=matrix)
 
     assert len(page(figures=True, runs=[of(1), of(100)]).all("h2")) == 2
+
+
+def test_an_older_record_has_all_of_its_page_but_a_command(page, record):
+    job = {"training": {"epochs": 7}, "options": {"n_experiences": 2}}  # no template, no transforms
+    found = page(runs=[record("none", "frozen", 1, 0.5, config={"job": job})])
+    cells = [text.strip() for _, text in found.cells]
+    assert cells[cells.index("job.training.epochs") + 1] == "7"
+    assert "No row has a command" in found.text
+    assert "or another version" in found.text

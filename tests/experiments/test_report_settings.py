@@ -6,8 +6,10 @@ import shlex
 from dataclasses import asdict, replace
 
 import class_incremental
+import clip_incremental
 import online
 import pytest
+from job import Job
 from report_settings import command_of
 
 FLAGS = [
@@ -20,6 +22,7 @@ FLAGS = [
     (class_incremental, "--options train_per_class=3 test_per_class=2 --class-order-seed 4"),
     (online, "--benchmark blurry_glyphs --no-boundaries --every 5"),
     (online, "--weights random"),
+    (clip_incremental, "--methods zscl vr_lwf pegp_references --no-controls"),
 ]
 
 
@@ -62,3 +65,13 @@ def test_runs_that_no_flags_can_say_have_no_command(record):
     ]
     assert [command_of([made_of(job, record)]) for job in other] == [""] * 4
     assert command_of([record("lora", "pegp", 1, 0.5)]) == ""  # an older version told no job
+
+
+@pytest.mark.parametrize("row", [("none", "frozen"), ("lora", "pegp")], ids=" ".join)
+@pytest.mark.parametrize("missing", sorted(Job("", "").described()))
+def test_a_record_of_a_version_without_a_field_has_no_command(record, row, missing):
+    (job,) = Job("class_incremental", "split_glyphs").variants([row], [0])
+    made = made_of(job, record)
+    assert command_of([made])
+    del made.config["job"][missing]
+    assert command_of([made]) == ""

@@ -10,17 +10,17 @@ folders. The page is one file that needs no network: figures are in it.
 from __future__ import annotations
 
 import argparse
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
 from report_figures import Picture, pictures_of
+from report_records import read_folder, require_once, require_one_job
 from report_settings import Settings, command_of, settings_of
 from report_tables import Row, Table, rows_of, table_of
 
-from avl_pegp.evaluation import Record, read_records
+from avl_pegp.evaluation import Record
 
 TEMPLATE = "report.html.jinja"
 
@@ -44,43 +44,11 @@ class Part:
     pictures: list[Picture]
 
 
-def read_folder(folder: Path) -> list[Record]:
-    """The records of a folder: of its results.json, else of all its JSON files, a run each.
-
-    Raises:
-        ValueError: it is no folder, holds no record, or one that can't be used; the file is named.
-    """
-    if not folder.is_dir():
-        raise ValueError(f"{folder}: is no folder; give folders that a script's --out named")
-    results = folder / "results.json"
-    files = [results] if results.exists() else sorted(folder.glob("*.json"))
-    records = [record for file in files for record in checked(file)]
-    if not records:
-        raise ValueError(
-            f"{folder}: holds no records; give a folder with results.json, as the scripts leave it"
-        )
-    return records
-
-
-def checked(file: Path) -> list[Record]:
-    """The records of a file, each with square accuracy matrices."""
-    records = read_records(file)
-    for record in records:
-        for name in ("accuracy_matrix", "task_aware_accuracy_matrix"):
-            matrix = getattr(record, name)
-            if not matrix or any(len(row) != len(matrix) for row in matrix):
-                raise ValueError(
-                    f"{file}: {name} of {record.pet} {record.method} seed {record.seed} is not square "
-                    "or empty; run it again"
-                )
-    return records
-
-
 def parts_of(folders: Iterable[Path]) -> list[Part]:
     """Read folders and put together what can be compared.
 
     Raises:
-        ValueError: see ``read_folder``; or a folder holds a run twice.
+        ValueError: see ``read_folder``, ``require_once`` and ``require_one_job``.
     """
     groups: dict[tuple[str, ...], dict[str, list[Record]]] = {}
     for folder in folders:
@@ -112,6 +80,7 @@ def part_of(i: int, key: tuple[str, ...], by_folder: dict[str, list[Record]]) ->
     """One part of the page."""
     for folder, records in by_folder.items():
         require_once(folder, records)
+        require_one_job(folder, records)
     rows = rows_of(by_folder)
     return Part(
         anchor=f"part-{i + 1}",
@@ -122,17 +91,6 @@ def part_of(i: int, key: tuple[str, ...], by_folder: dict[str, list[Record]]) ->
         settings=settings_of(rows),
         pictures=pictures_of(rows, ", ".join(key[:3])),
     )
-
-
-def require_once(folder: str, records: Sequence[Record]) -> None:
-    """Raise ValueError where a folder holds two runs that its table could not tell apart."""
-    names = Counter((r.pet, r.method, r.seed) for r in records)
-    (pet, method, seed), times = names.most_common(1)[0]
-    if times > 1:
-        raise ValueError(
-            f"{folder}: holds {pet} {method} seed {seed} {times} times on {records[0].benchmark}: runs "
-            "of different settings are mixed in it; put each set of settings into a folder of its own"
-        )
 
 
 def page_of(parts: Sequence[Part]) -> str:

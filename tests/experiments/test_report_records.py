@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from dataclasses import replace
 
@@ -63,3 +64,28 @@ def test_a_matrix_that_is_none_is_refused(tmp_path, rows, matrix):
     write_records([replace(rows[0], accuracy_matrix=matrix)], tmp_path / "results.json")
     with pytest.raises(ValueError, match="accuracy_matrix of none frozen seed 1 is not square"):
         report.read_folder(tmp_path)
+
+
+def test_runs_of_other_settings_are_not_averaged(tmp_path, record):
+    def run(seed, **job):
+        return record("lora", "pegp", seed, 0.5, config={"job": {"seed": seed, **job}})
+
+    runs = [run(1, training={"epochs": 5}), run(2, training={"epochs": 1}, energy=0.5)]
+    write_records(runs, tmp_path / "results.json")
+    said = (
+        f"{tmp_path}: runs of lora pegp on split_glyphs differ in more than their seed: of seeds "
+        "1 and 2 energy is not set and 0.5, training.epochs is 5 and 1; put each set of "
+        "settings into a folder of its own"
+    )
+    with pytest.raises(ValueError, match=re.escape(said)):
+        report.parts_of([tmp_path])
+
+
+def test_runs_of_other_seeds_on_other_machines_are_averaged(tmp_path, record):
+    runs = [
+        record("lora", "pegp", seed, 0.5, config={"job": {"seed": seed}, "machine": {"device": on}})
+        for seed, on in enumerate(("cpu", "cuda"))
+    ]
+    write_records(runs, tmp_path / "results.json")
+    (part,) = report.parts_of([tmp_path])
+    assert [row.seeds for row in part.rows] == [[0, 1]]

@@ -5,10 +5,27 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from pydantic import BaseModel, ValidationError
 from report_settings import flattened
 
 from avl_pegp.evaluation import Record, read_records
+
+
+class Job(BaseModel, strict=True):
+    """Of a job, what the page looks into."""
+
+    options: dict[str, Any] = {}
+    training: dict[str, Any] = {}
+
+
+class Config(BaseModel, strict=True):
+    """Of a record's settings, what the page looks into; older versions told less."""
+
+    job: Job = Job()
+    machine: dict[str, Any] = {}
+    lr: float = 0.0
 
 
 def read_folder(folder: Path) -> list[Record]:
@@ -30,16 +47,18 @@ def read_folder(folder: Path) -> list[Record]:
 
 
 def checked(file: Path) -> list[Record]:
-    """The records of a file, each with square accuracy matrices."""
+    """The records of a file, with settings that the page can look into."""
     records = read_records(file)
-    for record in records:
-        for name in ("accuracy_matrix", "task_aware_accuracy_matrix"):
-            matrix = getattr(record, name)
-            if not matrix or any(len(row) != len(matrix) for row in matrix):
-                raise ValueError(
-                    f"{file}: {name} of {record.pet} {record.method} seed {record.seed} is not square "
-                    "or empty; run it again"
-                )
+    for r in records:
+        try:
+            Config.model_validate(r.config)
+        except ValidationError as error:
+            wrong = error.errors()[0]
+            name = ".".join(map(str, ("config", *wrong["loc"])))
+            raise ValueError(
+                f"{file}: of {r.pet} {r.method} seed {r.seed}, {name} is {wrong['input']!r}: "
+                f"{wrong['msg']}; run it again"
+            ) from error
     return records
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import re
 import sys
-from dataclasses import replace
 
 import pytest
 import report
+from report_records import read_folder
 
 from avl_pegp.evaluation import write_records
 
@@ -16,7 +16,7 @@ from avl_pegp.evaluation import write_records
 def test_a_folder_of_a_program_of_many_runs_is_read(tmp_path, rows):
     for i, row in enumerate(rows):
         write_records([row], tmp_path / f"{i}.json")
-    assert len(report.read_folder(tmp_path)) == len(rows)
+    assert len(read_folder(tmp_path)) == len(rows)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_a_record_of_an_older_version_is_named_with_what_to_do(tmp_path, rows):
     del older[0]["ranks"]
     (tmp_path / "results.json").write_text(json.dumps(older))
     with pytest.raises(ValueError, match="results.json does not hold .*'ranks'.*run it again"):
-        report.read_folder(tmp_path)
+        read_folder(tmp_path)
 
 
 def test_a_folder_in_which_settings_are_mixed_is_refused(tmp_path, rows):
@@ -59,11 +59,22 @@ def test_a_folder_in_which_settings_are_mixed_is_refused(tmp_path, rows):
         report.parts_of([tmp_path])
 
 
-@pytest.mark.parametrize("matrix", [[], [[0.5, None]]])
-def test_a_matrix_that_is_none_is_refused(tmp_path, rows, matrix):
-    write_records([replace(rows[0], accuracy_matrix=matrix)], tmp_path / "results.json")
-    with pytest.raises(ValueError, match="accuracy_matrix of none frozen seed 1 is not square"):
-        report.read_folder(tmp_path)
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"job": None}, "config.job is None"),
+        ({"job": {"options": 5}}, "config.job.options is 5"),
+        ({"job": {"training": []}}, "config.job.training is []"),
+        ({"machine": "cpu"}, "config.machine is 'cpu'"),
+        ({"lr": "fast"}, "config.lr is 'fast'"),
+    ],
+    ids=str,
+)
+def test_settings_that_cannot_be_looked_into_are_refused(tmp_path, record, config, message):
+    write_records([record("lora", "pegp", 1, 0.5, config=config)], tmp_path / "results.json")
+    said = f"{tmp_path / 'results.json'}: of lora pegp seed 1, {message}: Input should be a valid "
+    with pytest.raises(ValueError, match=re.escape(said) + ".*; run it again"):
+        read_folder(tmp_path)
 
 
 def test_runs_of_other_settings_are_not_averaged(tmp_path, record):

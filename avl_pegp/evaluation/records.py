@@ -95,6 +95,21 @@ class Record:
             **rest,
         )
 
+    def zero_shot_at_end(self, name: str) -> float | None:
+        """A zero-shot number at the end of the stream, ``None`` where it was not measured.
+
+        Example:
+            >>> matrix = [[0.5]]
+            >>> record = Record.of(accuracy_matrix=matrix, task_aware_accuracy_matrix=matrix,
+            ...     setting="clip_incremental", benchmark="named_glyphs", backbone="b", pet="lora",
+            ...     method="pegp", head="text", seed=0, trainable_parameters=1, train_seconds=0.0,
+            ...     ranks={}, drift={}, config={}, zero_shot={"accuracy": [0.8, 0.7]})
+            >>> record.zero_shot_at_end("accuracy")
+            0.7
+        """
+        number = self.zero_shot.get(name)
+        return number[-1] if isinstance(number, list) else number
+
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that numbers depend on."""

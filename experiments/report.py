@@ -31,12 +31,14 @@ class Part:
 
     Attributes:
         anchor: its name within the page.
+        folders: that its runs come from, as they were given.
         rows: runs that differ in their seed alone.
         commands: by row what runs it again, where a script's flags can say it.
     """
 
     anchor: str
     title: str
+    folders: list[str]
     table: Table
     rows: list[Row]
     commands: dict[str, str]
@@ -45,13 +47,13 @@ class Part:
 
 
 def parts_of(folders: Iterable[Path]) -> list[Part]:
-    """Read folders and put together what can be compared.
+    """Read folders, each once, and put together what can be compared.
 
     Raises:
         ValueError: see ``read_folder``, ``require_once`` and ``require_one_job``.
     """
     groups: dict[tuple[str, ...], dict[str, list[Record]]] = {}
-    for folder in folders:
+    for folder in {folder.resolve(): folder for folder in folders}.values():
         for record in read_folder(folder):
             group = groups.setdefault(compared_by(record), {})
             group.setdefault(str(folder), []).append(record)
@@ -85,6 +87,7 @@ def part_of(i: int, key: tuple[str, ...], by_folder: dict[str, list[Record]]) ->
     return Part(
         anchor=f"part-{i + 1}",
         title=" · ".join(key),
+        folders=list(by_folder),
         table=table_of(rows),
         rows=rows,
         commands={row.label: c for row in rows if (c := command_of(row.records))},
@@ -113,7 +116,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("report.html"), help="the page to write")
     args = parser.parse_args()
     try:
-        page = page_of(parts_of(dict.fromkeys(folder.resolve() for folder in args.results)))
+        page = page_of(parts_of(args.results))
         args.out.write_text(page, encoding="utf-8")
     except (ValueError, OSError) as error:
         parser.error(str(error))

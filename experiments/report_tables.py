@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import nan
 from operator import methodcaller
-from os.path import commonpath, relpath
+from os.path import abspath, commonpath, relpath
 from statistics import mean
 
 from methods import CONTROLS, METHODS
@@ -76,7 +76,7 @@ class Table:
 
 def rows_of(by_folder: Mapping[str, Sequence[Record]]) -> list[Row]:
     """The rows of a part: what has no PET, then PET by PET the controls, PEGP and the others."""
-    start = commonpath(by_folder) if len(by_folder) > 1 else None
+    start = commonpath(map(abspath, by_folder)) if len(by_folder) > 1 else None
     found: dict[tuple[str, str, str], list[Record]] = {}
     for folder, records in by_folder.items():
         name = "" if start is None else relpath(folder, start)

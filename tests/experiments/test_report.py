@@ -7,6 +7,7 @@ import io
 import sys
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 import report
@@ -145,6 +146,37 @@ def test_folders_are_compared_in_one_table(page, rows):
     assert len(found.all("h2")) == 1
     names = [" ".join(text.split()) for _, text in found.cells]
     assert {"lora pegp first", "lora pegp second", "lora plain control first"} <= {*names}
+
+
+def test_every_part_says_which_folders_it_comes_from(page, record, tmp_path):
+    def run(benchmark):
+        return [record("lora", "pegp", 1, 0.5, benchmark=benchmark)]
+
+    found = page(first=run("split_digits"), second=run("split_glyphs"), third=run("split_digits"))
+    digits, glyphs = found.text.split("head · 2 experiences · tiny_vit_32.latin")[-2:]
+    assert f"From {tmp_path / 'first'}, {tmp_path / 'third'}\n" in digits
+    assert f"From {tmp_path / 'second'}\n" in glyphs
+
+
+def test_a_folder_given_twice_stands_in_the_page_once(tmp_path, rows, monkeypatch):
+    monkeypatch.setattr(report, "pictures_of", lambda rows, title: [])
+    monkeypatch.chdir(tmp_path)
+    Path("runs").mkdir()
+    write_records(rows, Path("runs") / "results.json")
+    (part,) = report.parts_of([tmp_path / "runs", Path("runs"), Path("runs/../runs")])
+    assert len(part.folders) == 1
+    assert [row.folder for row in part.rows] == [""] * 4
+
+
+def test_folders_may_be_given_from_here_and_from_the_root(tmp_path, rows, monkeypatch):
+    monkeypatch.setattr(report, "pictures_of", lambda rows, title: [])
+    monkeypatch.chdir(tmp_path)
+    for name in ("first", "second"):
+        Path(name).mkdir()
+        write_records(rows[:1], Path(name) / "results.json")
+    (part,) = report.parts_of([Path("first"), tmp_path / "second"])
+    assert part.folders == ["first", str(tmp_path / "second")]
+    assert [row.folder for row in part.rows] == ["first", "second"]
 
 
 @pytest.mark.parametrize(

@@ -10,17 +10,17 @@ folders. The page is one file that needs no network: figures are in it.
 from __future__ import annotations
 
 import argparse
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
 from report_figures import Picture, pictures_of
+from report_records import read_folder, require_once, require_one_job
 from report_settings import Settings, command_of, settings_of
 from report_tables import Row, Table, rows_of, table_of
 
-from avl_pegp.evaluation import Record, read_records
+from avl_pegp.evaluation import Record
 
 TEMPLATE = "report.html.jinja"
 
@@ -31,12 +31,14 @@ class Part:
 
     Attributes:
         anchor: its name within the page.
+        folders: that its runs come from, as they were given.
         rows: runs that differ in their seed alone.
         commands: by row what runs it again, where a script's flags can say it.
     """
 
     anchor: str
     title: str
+    folders: list[str]
     table: Table
     rows: list[Row]
     commands: dict[str, str]
@@ -44,46 +46,14 @@ class Part:
     pictures: list[Picture]
 
 
-def read_folder(folder: Path) -> list[Record]:
-    """The records of a folder: of its results.json, else of all its JSON files, a run each.
-
-    Raises:
-        ValueError: it is no folder, holds no record, or one that can't be used; the file is named.
-    """
-    if not folder.is_dir():
-        raise ValueError(f"{folder}: is no folder; give folders that a script's --out named")
-    results = folder / "results.json"
-    files = [results] if results.exists() else sorted(folder.glob("*.json"))
-    records = [record for file in files for record in checked(file)]
-    if not records:
-        raise ValueError(
-            f"{folder}: holds no records; give a folder with results.json, as the scripts leave it"
-        )
-    return records
-
-
-def checked(file: Path) -> list[Record]:
-    """The records of a file, each with square accuracy matrices."""
-    records = read_records(file)
-    for record in records:
-        for name in ("accuracy_matrix", "task_aware_accuracy_matrix"):
-            matrix = getattr(record, name)
-            if not matrix or any(len(row) != len(matrix) for row in matrix):
-                raise ValueError(
-                    f"{file}: {name} of {record.pet} {record.method} seed {record.seed} is not square "
-                    "or empty; run it again"
-                )
-    return records
-
-
 def parts_of(folders: Iterable[Path]) -> list[Part]:
-    """Read folders and put together what can be compared.
+    """Read folders, each once, and put together what can be compared.
 
     Raises:
-        ValueError: see ``read_folder``; or a folder holds a run twice.
+        ValueError: see ``read_folder``, ``require_once`` and ``require_one_job``.
     """
     groups: dict[tuple[str, ...], dict[str, list[Record]]] = {}
-    for folder in folders:
+    for folder in {folder.resolve(): folder for folder in folders}.values():
         for record in read_folder(folder):
             group = groups.setdefault(compared_by(record), {})
             group.setdefault(str(folder), []).append(record)
@@ -112,27 +82,18 @@ def part_of(i: int, key: tuple[str, ...], by_folder: dict[str, list[Record]]) ->
     """One part of the page."""
     for folder, records in by_folder.items():
         require_once(folder, records)
+        require_one_job(folder, records)
     rows = rows_of(by_folder)
     return Part(
         anchor=f"part-{i + 1}",
         title=" · ".join(key),
+        folders=list(by_folder),
         table=table_of(rows),
         rows=rows,
         commands={row.label: c for row in rows if (c := command_of(row.records))},
         settings=settings_of(rows),
         pictures=pictures_of(rows, ", ".join(key[:3])),
     )
-
-
-def require_once(folder: str, records: Sequence[Record]) -> None:
-    """Raise ValueError where a folder holds two runs that its table could not tell apart."""
-    names = Counter((r.pet, r.method, r.seed) for r in records)
-    (pet, method, seed), times = names.most_common(1)[0]
-    if times > 1:
-        raise ValueError(
-            f"{folder}: holds {pet} {method} seed {seed} {times} times on {records[0].benchmark}: runs "
-            "of different settings are mixed in it; put each set of settings into a folder of its own"
-        )
 
 
 def page_of(parts: Sequence[Part]) -> str:
@@ -155,7 +116,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("report.html"), help="the page to write")
     args = parser.parse_args()
     try:
-        page = page_of(parts_of(dict.fromkeys(folder.resolve() for folder in args.results)))
+        page = page_of(parts_of(args.results))
         args.out.write_text(page, encoding="utf-8")
     except (ValueError, OSError) as error:
         parser.error(str(error))

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from clip_methods import CLIP
+from job import Job
 from methods import VIT, Menu
 from report_tables import Row
-from training import Training
 
 from avl_pegp.evaluation import Record
 
@@ -75,19 +75,16 @@ def one_of(values: Any) -> str:
 
 
 def menu_of(setting: str) -> Menu:
-    """What the setting's script can choose from; CLIP's needs a package that others don't."""
-    if setting == "clip_incremental":
-        menu: Menu = importlib.import_module("clip_methods").CLIP
-        return menu
-    return VIT
+    """What the setting's script can choose from."""
+    return CLIP if setting == "clip_incremental" else VIT
 
 
 def command_of(records: Sequence[Record]) -> str:
     """The command that makes the runs of a row again; empty where no script's flags say all of it."""
     first, menu = records[0], menu_of(records[0].setting)
-    job = first.config.get("job", {})
-    if "training" not in job or not is_said_by_flags(first, menu):
+    if not is_said_by_flags(first, menu):
         return ""
+    job = first.config["job"]
     flags: dict[str, Any] = {
         "benchmark": first.benchmark,
         "pet": None if first.pet == "none" else first.pet,
@@ -114,19 +111,24 @@ def command_of(records: Sequence[Record]) -> str:
 
 
 def is_said_by_flags(record: Record, menu: Menu) -> bool:
-    """Whether method, PET and training are those that the script has under these names."""
-    job = record.config["job"]
+    """Whether method, PET and training are those that the script has under these names.
+
+    Of a record that another version made, with other fields, that can't be known.
+    """
+    job = record.config.get("job", {})
     method, tuning = menu.methods.get(record.method), menu.pets.get(record.pet)
+    if method is None:
+        return False
     rate = pet_rate(record, menu)
     if tuning is not None and rate is not None:
         tuning = tuning._replace(lr=rate)
-    fixed = {"epochs": job["training"]["epochs"], "batch_size": job["training"]["batch_size"]}
-    return (
-        method is not None
-        and (job["does"], job["tuning"]) == (repr(method), repr(tuning))
-        and job["training"] == vars(Training(**fixed))
-        and not job["backbone_options"]
-    )
+    # Described as it would be in a record: there, no function has an address.
+    script = Job(record.setting, record.benchmark, does=method, tuning=tuning).described()
+    if job.keys() != script.keys():
+        return False
+    script["training"] |= {name: job["training"].get(name) for name in ("epochs", "batch_size")}
+    same = ("does", "tuning", "training", "backbone_options")
+    return all(job[name] == script[name] for name in same)
 
 
 def pet_rate(record: Record, menu: Menu) -> float | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import nan
-from os.path import commonpath, relpath
+from operator import methodcaller
+from os.path import abspath, commonpath, relpath
 from statistics import mean
 
 from methods import CONTROLS, METHODS
@@ -75,7 +76,7 @@ class Table:
 
 def rows_of(by_folder: Mapping[str, Sequence[Record]]) -> list[Row]:
     """The rows of a part: what has no PET, then PET by PET the controls, PEGP and the others."""
-    start = commonpath(by_folder) if len(by_folder) > 1 else None
+    start = commonpath(map(abspath, by_folder)) if len(by_folder) > 1 else None
     found: dict[tuple[str, str, str], list[Record]] = {}
     for folder, records in by_folder.items():
         name = "" if start is None else relpath(folder, start)
@@ -95,7 +96,7 @@ def table_of(rows: Sequence[Row]) -> Table:
     """All numbers of all rows, in percent."""
     columns = {title: numbers(rows, of) for title, of in COLUMNS.items()}
     columns |= {
-        f"zero-shot {name.replace('_', ' ')}": numbers(rows, last_of(name))
+        f"zero-shot {name.replace('_', ' ')}": numbers(rows, methodcaller("zero_shot_at_end", name))
         for name in dict.fromkeys(name for row in rows for r in row.records for name in r.zero_shot)
     }
     marked = [
@@ -117,16 +118,6 @@ def table_of(rows: Sequence[Row]) -> Table:
 def numbers(rows: Sequence[Row], of: Callable[[Record], float | None]) -> list[list[float]]:
     """For each row the numbers of its runs that have one."""
     return [[n for record in row.records if (n := of(record)) is not None] for row in rows]
-
-
-def last_of(name: str) -> Callable[[Record], float | None]:
-    """A zero-shot number; of a list the last, which is of the end of the stream."""
-
-    def number(record: Record) -> float | None:
-        value = record.zero_shot.get(name)
-        return value[-1] if isinstance(value, list) else value
-
-    return number
 
 
 def best(rows: Sequence[Row], column: Sequence[Sequence[float]], title: str) -> set[int]:

@@ -13,6 +13,7 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
+from avl_pegp.evaluation._record_check import require_fields
 from avl_pegp.evaluation.metrics import (
     AccuracyMatrix,
     average_accuracy,
@@ -94,6 +95,21 @@ class Record:
             **rest,
         )
 
+    def zero_shot_at_end(self, name: str) -> float | None:
+        """A zero-shot number at the end of the stream, ``None`` where it was not measured.
+
+        Example:
+            >>> matrix = [[0.5]]
+            >>> record = Record.of(accuracy_matrix=matrix, task_aware_accuracy_matrix=matrix,
+            ...     setting="clip_incremental", benchmark="named_glyphs", backbone="b", pet="lora",
+            ...     method="pegp", head="text", seed=0, trainable_parameters=1, train_seconds=0.0,
+            ...     ranks={}, drift={}, config={}, zero_shot={"accuracy": [0.8, 0.7]})
+            >>> record.zero_shot_at_end("accuracy")
+            0.7
+        """
+        number = self.zero_shot.get(name)
+        return number[-1] if isinstance(number, list) else number
+
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that numbers depend on."""
@@ -111,7 +127,7 @@ def write_records(records: list[Record], path: Path) -> None:
     text = json.dumps([dataclasses.asdict(record) for record in records], indent=1, allow_nan=False)
     partial = path.with_name(f"{path.name}.partial")
     try:
-        partial.write_text(text + "\n")
+        partial.write_text(text + "\n", encoding="utf-8")
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
@@ -121,15 +137,27 @@ def read_records(path: Path) -> list[Record]:
     """The records that ``write_records`` wrote.
 
     Raises:
-        ValueError: the file is no such list, or a record lacks fields or has others.
+        ValueError: the file is no such list, or a record lacks fields, has others, or has a value in
+            one that can't be.
     """
     try:
-        return [Record(**entry) for entry in json.loads(path.read_text())]
-    except (json.JSONDecodeError, TypeError) as error:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(entries, list):
+            raise TypeError("it is no list")
+        records = [Record(**entry) for entry in entries]
+    except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
         raise ValueError(
             f"{path} does not hold records of this version ({error}): run it again, or read it with "
             "the version that wrote it"
         ) from error
+    for r in records:
+        try:
+            require_fields(r)
+        except ValueError as error:
+            raise ValueError(
+                f"{path}: of {r.pet} {r.method} seed {r.seed}, {error}; run it again"
+            ) from error
+    return records
 
 
 def prepare_folder(out: Path) -> Path:

@@ -68,16 +68,16 @@ def zero_shot_columns(records: Sequence[Record]) -> dict[str, list[str]]:
     names = dict.fromkeys(name for r in records for name in r.zero_shot)
     return {
         f"zero-shot {name.replace('_', ' ')}": [
-            _cell([r.zero_shot[name] for r in group if name in r.zero_shot])
-            for group in grouped(records).values()
+            _cell([r.zero_shot_at_end(name) for r in group]) for group in grouped(records).values()
         ]
         for name in names
     }
 
 
-def _cell(numbers: Sequence[float | list[float]]) -> str:
-    ends = [number[-1] if isinstance(number, list) else number for number in numbers]
-    return spread(ends) if ends else "–"
+def _cell(numbers: Sequence[float | None]) -> str:
+    """``spread`` of those that are there; a dash for none."""
+    known = [number for number in numbers if number is not None]
+    return spread(known) if known else "–"
 
 
 def console_table(records: Sequence[Record]) -> Table:

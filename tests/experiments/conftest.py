@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+from dataclasses import replace
 from functools import cache, partial
 
 import pytest
@@ -93,3 +94,18 @@ def record(monkeypatch):
         )
 
     return make
+
+
+@pytest.fixture
+def rows(record):
+    """Frozen, plain, joint and PEGP on two seeds."""
+    values = {"frozen": 0.5, "plain": 0.3, "pegp": 0.7, "joint": 0.9}
+    ranks, drift = {"ranks": {"blocks.0.A": (3, 8)}}, {"drift": {"blocks.0.A": 0.02}}
+    return [
+        replace(
+            record("none" if method == "frozen" else "lora", method, seed, accuracy + seed / 100),
+            **(ranks | drift if method == "pegp" else {}),
+        )
+        for method, accuracy in values.items()
+        for seed in (1, 2)
+    ]

@@ -4,30 +4,17 @@ from __future__ import annotations
 
 import base64
 import io
-import json
-import shlex
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
-import class_incremental
-import online
 import pytest
 import report
 from PIL import Image
-from report_settings import command_of
-from report_tables import rows_of, table_of
 
 from avl_pegp.evaluation import write_records
 
-#: What the table calls these numbers of a record.
-TITLES = {
-    "average_accuracy": "final accuracy",
-    "forgetting": "forgetting",
-    "task_aware_forgetting": "task-aware forgetting",
-    "hallucination": "zero-shot hallucination",
-    "text_to_image": "zero-shot text to image",
-}
 HOSTILE = "<script>alert('&')</script>" + "long_name_" * 30
 
 
@@ -78,21 +65,6 @@ def page(tmp_path, monkeypatch):
     return make
 
 
-@pytest.fixture
-def rows(record):
-    """Frozen, plain, joint and PEGP on two seeds."""
-    values = {"frozen": 0.5, "plain": 0.3, "pegp": 0.7, "joint": 0.9}
-    ranks, drift = {"ranks": {"blocks.0.A": (3, 8)}}, {"drift": {"blocks.0.A": 0.02}}
-    return [
-        replace(
-            record("none" if method == "frozen" else "lora", method, seed, accuracy + seed / 100),
-            **(ranks | drift if method == "pegp" else {}),
-        )
-        for method, accuracy in values.items()
-        for seed in (1, 2)
-    ]
-
-
 def test_the_page_needs_nothing_but_itself(page, rows):
     found = page(figures=True, runs=rows)
     assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in found.tags}
@@ -126,35 +98,6 @@ def test_all_numbers_are_there_with_the_best_and_the_controls_marked(page, rows)
     assert {"frozen control", "lora plain control", "lora joint bound", "lora pegp"} <= {*names}
     order = [names.index(name) for name in ("frozen control", "lora plain control", "lora pegp")]
     assert order == sorted(order)
-
-
-@pytest.mark.parametrize(
-    ("name", "of_plain", "of_pegp", "best"),
-    [
-        ("forgetting", 0.4, 0.1, "10.0"),
-        ("task_aware_forgetting", 0.1, 0.4, "10.0"),
-        ("average_accuracy", 0.4, 0.1, "40.0"),
-        ("hallucination", 0.25, 0.125, "12.5"),
-        ("text_to_image", 0.25, 0.125, "25.0"),
-        ("average_accuracy", 0.4, 0.4, "40.0 40.0"),
-    ],
-)
-def test_the_best_is_the_lowest_of_what_should_be_low(record, name, of_plain, of_pegp, best):
-    def run(method, value):
-        made = record("lora", method, 1, 0.5)
-        if name in ("hallucination", "text_to_image"):
-            return replace(made, zero_shot={name: [0.0, value]})
-        return replace(made, **{name: value})
-
-    table = table_of(rows_of({"": [run("plain", of_plain), run("pegp", of_pegp)]}))
-    column = table.titles.index(TITLES[name])
-    marked = [line[column].text for line in table.cells if line[column].best]
-    assert " ".join(marked) == best
-
-
-def test_one_row_is_not_the_best_of_anything(record):
-    table = table_of(rows_of({"": [record("lora", "pegp", 1, 0.5)]}))
-    assert not any(cell.best for line in table.cells for cell in line)
 
 
 def test_runs_are_folded_with_their_matrices_and_ranks(page, rows):
@@ -205,6 +148,37 @@ def test_folders_are_compared_in_one_table(page, rows):
     assert {"lora pegp first", "lora pegp second", "lora plain control first"} <= {*names}
 
 
+def test_every_part_says_which_folders_it_comes_from(page, record, tmp_path):
+    def run(benchmark):
+        return [record("lora", "pegp", 1, 0.5, benchmark=benchmark)]
+
+    found = page(first=run("split_digits"), second=run("split_glyphs"), third=run("split_digits"))
+    digits, glyphs = found.text.split("head · 2 experiences · tiny_vit_32.latin")[-2:]
+    assert f"From {tmp_path / 'first'}, {tmp_path / 'third'}\n" in digits
+    assert f"From {tmp_path / 'second'}\n" in glyphs
+
+
+def test_a_folder_given_twice_stands_in_the_page_once(tmp_path, rows, monkeypatch):
+    monkeypatch.setattr(report, "pictures_of", lambda rows, title: [])
+    monkeypatch.chdir(tmp_path)
+    Path("runs").mkdir()
+    write_records(rows, Path("runs") / "results.json")
+    (part,) = report.parts_of([tmp_path / "runs", Path("runs"), Path("runs/../runs")])
+    assert len(part.folders) == 1
+    assert [row.folder for row in part.rows] == [""] * 4
+
+
+def test_folders_may_be_given_from_here_and_from_the_root(tmp_path, rows, monkeypatch):
+    monkeypatch.setattr(report, "pictures_of", lambda rows, title: [])
+    monkeypatch.chdir(tmp_path)
+    for name in ("first", "second"):
+        Path(name).mkdir()
+        write_records(rows[:1], Path(name) / "results.json")
+    (part,) = report.parts_of([Path("first"), tmp_path / "second"])
+    assert part.folders == ["first", str(tmp_path / "second")]
+    assert [row.folder for row in part.rows] == ["first", "second"]
+
+
 @pytest.mark.parametrize(
     "other",
     [
@@ -231,108 +205,10 @@ def test_one_experience_and_a_hundred_are_drawn(page, rows):
     assert len(page(figures=True, runs=[of(1), of(100)]).all("h2")) == 2
 
 
-def test_a_folder_of_a_program_of_many_runs_is_read(tmp_path, rows):
-    for i, row in enumerate(rows):
-        write_records([row], tmp_path / f"{i}.json")
-    assert len(report.read_folder(tmp_path)) == len(rows)
-
-
-@pytest.mark.parametrize(
-    ("spoil", "message"),
-    [
-        (lambda folder: None, "holds no records; give a folder with results.json"),
-        (lambda folder: (folder / "results.json").write_text("[]"), "holds no records"),
-        (lambda folder: folder.rmdir(), "is no folder"),
-        (lambda folder: (folder / "results.json").write_text("[{}]"), "results.json does not hold"),
-    ],
-    ids=["empty", "no run", "absent", "older"],
-)
-def test_a_folder_that_cannot_be_used_is_refused(tmp_path, spoil, message, monkeypatch, capsys):
-    folder = tmp_path / "runs"
-    folder.mkdir()
-    spoil(folder)
-    monkeypatch.setattr(sys, "argv", ["report.py", str(folder), "--out", str(tmp_path / "p.html")])
-    with pytest.raises(SystemExit):
-        report.main()
-    said = " ".join(capsys.readouterr().err.split())
-    assert str(folder) in said
-    assert message in said
-    assert not (tmp_path / "p.html").exists()
-
-
-def test_a_record_of_an_older_version_is_named_with_what_to_do(tmp_path, rows):
-    write_records(rows, tmp_path / "results.json")
-    older = json.loads((tmp_path / "results.json").read_text())
-    del older[0]["ranks"]
-    (tmp_path / "results.json").write_text(json.dumps(older))
-    with pytest.raises(ValueError, match="results.json does not hold .*'ranks'.*run it again"):
-        report.read_folder(tmp_path)
-
-
-def test_a_folder_in_which_settings_are_mixed_is_refused(tmp_path, rows):
-    write_records([*rows, rows[0]], tmp_path / "results.json")
-    with pytest.raises(
-        ValueError, match="holds none frozen seed 1 2 times on split_glyphs: runs of"
-    ):
-        report.parts_of([tmp_path])
-
-
-@pytest.mark.parametrize("matrix", [[], [[0.5, None]]])
-def test_a_matrix_that_is_none_is_refused(tmp_path, rows, matrix):
-    write_records([replace(rows[0], accuracy_matrix=matrix)], tmp_path / "results.json")
-    with pytest.raises(ValueError, match="accuracy_matrix of none frozen seed 1 is not square"):
-        report.read_folder(tmp_path)
-
-
-FLAGS = [
-    (class_incremental, "--methods pegp --no-controls"),
-    (class_incremental, "--benchmark shifted_glyphs --head ncm --seeds 1 2 --epochs 1 --lr 0.007"),
-    (
-        class_incremental,
-        "--methods ewc l2 plain_tuned --pet adapter prompt --energy 0.9 --batch-size 8",
-    ),
-    (class_incremental, "--options train_per_class=3 test_per_class=2 --class-order-seed 4"),
-    (online, "--benchmark blurry_glyphs --no-boundaries --every 5"),
-    (online, "--weights random"),
-]
-
-
-@pytest.mark.parametrize(("program", "flags"), FLAGS, ids=[flags for _, flags in FLAGS])
-def test_a_command_asks_for_the_same_runs_again(
-    program, flags, record, tmp_path, launch, monkeypatch
-):
-    asked = []
-    monkeypatch.setattr(program, "run_all", lambda jobs, *rest: asked.append(jobs))
-    launch(program, tmp_path, *shlex.split(flags))
-    for job in asked[0]:
-        command = command_of([made_of(job, record)])
-        python, script, *words = shlex.split(command)
-        assert (python, script) == ("python", f"experiments/{program.__name__}.py")
-        words = words[: words.index("--out")]
-        launch(program, tmp_path / "again", *words)
-        (again,) = asked[-1]
-        assert again == job
-
-
-def made_of(job, record):
-    """The record of a run that was not done."""
-    config = {"job": job.described(), "machine": asdict(job.machine)}
-    if job.does.has_pet:
-        config["lr"] = job.does.lr_factor * job.tuning.lr
-    names = {name: getattr(job, name) for name in ("setting", "benchmark", "head")}
-    made = record(job.pet, job.method, job.seed, 0.5, config=config, **names)
-    return replace(made, backbone=job.backbone)
-
-
-def test_runs_that_no_flags_can_say_have_no_command(record):
-    base = class_incremental.Job("class_incremental", "split_glyphs", pet="lora", method="pegp")
-    tuned = base.variants([("lora", "pegp")], [0])[0]
-    assert command_of([made_of(tuned, record)])
-    other = [
-        replace(tuned, method="of_a_recipe"),
-        replace(tuned, training=replace(tuned.training, optimizer="sgd")),
-        replace(tuned, tuning=tuned.tuning._replace(pegp={"energy": 0.123})),
-        replace(tuned, backbone_options={"img_size": 64}),
-    ]
-    assert [command_of([made_of(job, record)]) for job in other] == [""] * 4
-    assert command_of([record("lora", "pegp", 1, 0.5)]) == ""  # an older version told no job
+def test_an_older_record_has_all_of_its_page_but_a_command(page, record):
+    job = {"training": {"epochs": 7}, "options": {"n_experiences": 2}}  # no template, no transforms
+    found = page(runs=[record("none", "frozen", 1, 0.5, config={"job": job})])
+    cells = [text.strip() for _, text in found.cells]
+    assert cells[cells.index("job.training.epochs") + 1] == "7"
+    assert "No row has a command" in found.text
+    assert "or another version" in found.text

@@ -17,7 +17,7 @@ from methods import METHODS, PETS, Method, Tuning
 from torch import nn
 from training import Machine, Training
 
-from avl_pegp import create_clip, create_vit
+from avl_pegp import create_vit
 from avl_pegp.backbones import transforms_of
 from avl_pegp.benchmarks import BENCHMARKS, create_benchmark
 from avl_pegp.evaluation import AccuracyMatrices, Record
@@ -145,6 +145,8 @@ class Job:
         pretrained = False if self.weights == RANDOM else self.weights or True
         if self.template is None:
             return create_vit(self.backbone, len(class_names), pretrained, **self.backbone_options)
+        from avl_pegp import create_clip  # open_clip is an extra, which no vision transformer needs
+
         return create_clip(
             self.backbone,
             class_names,

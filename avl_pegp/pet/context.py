@@ -29,8 +29,9 @@ class Context:
     model's answers as they were; what is longer begins small and random in front. Other texts than
     class prompts are not touched.
 
-    The condition on p is approximate: ``x Δpᵀ = 0`` and ``p Δpᵀ = 0`` for the rows x of the first
-    block. The vectors are queries too and flow through causal attention, which it drops.
+    The condition on p is approximate: ``x Δpᵀ = 0`` for the rows x of the first block, tokens with
+    their positions, those of p among them. The vectors are queries too and flow through causal
+    attention, which it drops.
 
     Args:
         length: L.
@@ -77,7 +78,7 @@ class Context:
 
 
 class ContextVectors(nn.Module):
-    """p (L, C), contracted over C with the rows of the first block, itself among them."""
+    """p (L, C), contracted over C with the rows of the first block, its own among them."""
 
     contracted_dim = -1
 

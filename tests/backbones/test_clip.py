@@ -21,7 +21,7 @@ ONE_BLOCK = {"layers": 1}
 
 def letters(texts: list[str]) -> Tensor:
     """A tokenizer of 64 tokens, for towers whose own is on a hub."""
-    return torch.tensor([[len(text) % 9] * 64 for text in texts])
+    return torch.tensor([[ord(letter) % 9 for letter in text.ljust(64)] for text in texts])
 
 
 @pytest.mark.parametrize("name", ["ViT-B-16", "ViT-B-32-quickgelu", "ViT-L-14"])
@@ -64,30 +64,6 @@ def test_models_have_open_clips_tensors_in_full_size(name: str) -> None:
         shapes = {key: value.shape for key, value in other.state_dict().items()}
         assert {key: value.shape for key, value in clip.state_dict().items()} == shapes
         assert clip.visual.preprocess_cfg["size"] == other.visual.preprocess_cfg["size"]
-
-
-@pytest.mark.parametrize("name", open_clip.list_models())
-def test_every_configuration_is_built_or_refused_with_the_reason(name: str) -> None:
-    config = open_clip.get_model_config(name)
-    is_open_clips = isinstance(config["vision_cfg"].get("layers"), int)
-    options = {"vision_cfg": ONE_BLOCK} if is_open_clips else {}
-    length = config["text_cfg"].get("context_length", 77)
-    try:
-        with torch.device("meta"):
-            clip = create_clip(
-                name,
-                NAMES,
-                tokenizer=lambda texts: torch.zeros(len(texts), length, dtype=torch.long),
-                text_cfg=ONE_BLOCK,
-                **options,
-            ).clip
-    except TypeError as error:
-        assert "supported are image towers that are vision transformers" in str(error)
-        assert not name.startswith("ViT")
-    else:
-        towers = (open_clip.model.VisionTransformer, VisionTransformer)
-        assert isinstance(getattr(clip.visual, "trunk", clip.visual), towers)
-        assert type(clip) in (open_clip.CLIP, open_clip.CustomTextCLIP)
 
 
 def test_a_tower_of_timm_takes_another_image_size() -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avl_pegp.backbones.clip_images import require_images
-from avl_pegp.backbones.clip_prompts import ClassPrompts
+from avl_pegp.backbones.clip_prompts import ClassPrompts, require_told_apart
 from avl_pegp.backbones.clip_text import TextTower, tokenise
 from avl_pegp.backbones.tensor_marks import TensorMark, mark_of
 from avl_pegp.backbones.weights_source import WeightsSource
@@ -43,8 +43,8 @@ class CLIPClassifier(nn.Module):
         template: of the class prompts, with one ``{}``.
 
     Raises:
-        ValueError: class names that are empty or equal, a template without exactly one ``{}``, or a
-            prompt that is longer than the model's context.
+        ValueError: class names that are empty or read alike, a template without exactly one ``{}``, or
+            a prompt that is longer than the model's context.
         TypeError: a text tower that is not open_clip's own, or of a form that ``TextTower`` refuses.
 
     Example:
@@ -75,7 +75,8 @@ class CLIPClassifier(nn.Module):
         What was settled for a class by ``settle_context`` stays with its index.
 
         Raises:
-            ValueError: none, an empty or a repeated name, or one that is too long.
+            ValueError: none, an empty or a repeated name, one that is too long, or names whose prompts
+                the model reads alike, as "Fox" and "fox".
         """
         if isinstance(class_names, str):
             raise ValueError(f"class_names={class_names!r}: must be a list of names, not one text")
@@ -85,7 +86,8 @@ class CLIPClassifier(nn.Module):
             raise ValueError(
                 f"class_names has {wrong or 'nothing'}: must be distinct names, at least one, none empty"
             )
-        self._prompts.tokens(names, range(len(names)), self._context)
+        tokens = self._prompts.tokens(names, range(len(names)), self._context)
+        require_told_apart(names, tokens, self._text.root.token_embedding)
         self.class_names, self._kept = names, None
 
     def forward(self, images: Tensor) -> Tensor:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from avl_pegp.backbones.clip_text import tokenise
 from avl_pegp.pet.context import ContextEmbedding
 
-__all__ = ["ClassPrompts"]
+__all__ = ["ClassPrompts", "require_told_apart"]
 
 
 @dataclass(frozen=True)
@@ -75,3 +75,35 @@ class ClassPrompts:
         closing = self.template.partition("{}")[2]
         longest = max(len(self.tokenizer.encode(name + closing)) for name in names)
         return self.room - longest - 2  # the start and the end
+
+
+def require_told_apart(names: Sequence[str], tokens: Tensor, embedding: nn.Module) -> None:
+    """Raise ValueError for names whose prompts are the same to a model, so that one always wins.
+
+    Tokenizers overlook capitals and repeated spaces. A word whose token is zero means nothing, as one
+    that the tiny CLIP was not shown: two of them are the same.
+
+    Args:
+        names: of the classes.
+        tokens: of their prompts, ``(len(names), N)``; learned vectors, below 0, tell no names apart.
+        embedding: of the text tower, token numbers → vectors.
+
+    Example:
+        >>> require_told_apart(["fox", "owl"], torch.tensor([[1, 2], [1, 3]]), nn.Embedding(4, 8))
+    """
+    device = next(embedding.parameters()).device
+    if tokens.is_meta or device.type == "meta":  # shapes alone
+        return
+    numbers, places = tokens.clamp(min=0).unique(return_inverse=True)
+    with torch.no_grad():
+        has_meaning = embedding(numbers.to(device)).any(dim=1).to(tokens.device)
+    rows = torch.where(has_meaning[places], numbers[places], -1)
+    alike: dict[tuple[int, ...], list[str]] = {}
+    for name, row in zip(names, rows.tolist(), strict=True):
+        alike.setdefault(tuple(row), []).append(name)
+    same = [group for group in alike.values() if len(group) > 1]
+    if same:
+        raise ValueError(
+            f"class_names has {same}, which the model reads alike: must differ in more than capitals "
+            "and spaces, and in words that its token table has; rename or leave out all but one"
+        )

@@ -21,7 +21,7 @@ ONE_BLOCK = {"layers": 1}
 
 def letters(texts: list[str]) -> Tensor:
     """A tokenizer of 64 tokens, for towers whose own is on a hub."""
-    return torch.tensor([[len(text) % 9] * 64 for text in texts])
+    return torch.tensor([[sum(map(ord, text)) % 9] * 64 for text in texts])
 
 
 @pytest.mark.parametrize("name", ["ViT-B-16", "ViT-B-32-quickgelu", "ViT-L-14"])
@@ -113,12 +113,21 @@ def test_a_tokenizer_that_is_only_on_a_hub_is_refused_with_how_to_pass_one(name:
         create_clip(name, NAMES)
 
 
+def test_two_words_that_the_tiny_models_table_lacks_are_refused_as_one() -> None:
+    with pytest.raises(
+        ValueError, match=r"class_names has \[\['dog', 'cat'\]\], which .* table has"
+    ):
+        create_clip(TINY_CLIP, ["dog", "capital a", "cat"], pretrained=True)
+    create_clip(TINY_CLIP, ["dog", "capital a"], pretrained=True)
+    create_clip(TINY_CLIP, ["dog", "cat"])  # random weights have every word
+
+
 def test_prompts_are_made_with_the_template() -> None:
     read = []
 
     def listen(texts: list[str]) -> Tensor:
         read.extend(texts)
-        return torch.zeros(len(texts), 16, dtype=torch.long)
+        return torch.arange(len(texts))[:, None].expand(-1, 16)
 
     create_clip(TINY_CLIP, ["x", "y"], template="a drawing of {}", tokenizer=listen)
     assert set(read) == {"a drawing of x", "a drawing of y"}

@@ -148,6 +148,17 @@ class TestBadInput:
         with pytest.raises(ValueError, match=message):
             small_clip(class_names=names)
 
+    def test_names_that_the_model_reads_alike_are_refused_in_groups(self):
+        learned = tuned(Context(4))
+        learned.settle_context([0])  # a context of its own does not make a name another one
+        for model in (small_clip(), learned):
+            message = (
+                r"has \[\['Fox', 'fox', ' fox'\], \['owl', 'OWL'\]\], which the model reads alike"
+            )
+            with pytest.raises(ValueError, match=message):
+                model.set_classes(["Fox", "owl", "a fox", "fox", " fox", "OWL"])
+            assert model.class_names == NAMES
+
     @pytest.mark.parametrize("template", ["a photo", "", "{} or {}", "a {name}"])
     def test_a_template_without_one_place_for_the_name_is_refused(self, template):
         with pytest.raises(ValueError, match=r"template=.* must have one {} for the class name"):

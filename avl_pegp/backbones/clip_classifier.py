@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from avl_pegp.backbones.clip_images import require_images
 from avl_pegp.backbones.clip_prompts import ClassPrompts, require_told_apart
-from avl_pegp.backbones.clip_text import TextTower, tokenise
+from avl_pegp.backbones.clip_text import TextTower
+from avl_pegp.backbones.clip_tokens import distinct_texts, listed_texts, tokenise
 from avl_pegp.backbones.tensor_marks import TensorMark, mark_of
 from avl_pegp.backbones.weights_source import WeightsSource
 from avl_pegp.pet.context import ContextEmbedding
@@ -78,14 +79,7 @@ class CLIPClassifier(nn.Module):
             ValueError: none, an empty or a repeated name, one that is too long, or names whose prompts
                 the model reads alike, as "Fox" and "fox".
         """
-        if isinstance(class_names, str):
-            raise ValueError(f"class_names={class_names!r}: must be a list of names, not one text")
-        names = tuple(class_names)
-        wrong = sorted({n for n in names if not n.strip() or names.count(n) > 1})
-        if wrong or not names:
-            raise ValueError(
-                f"class_names has {wrong or 'nothing'}: must be distinct names, at least one, none empty"
-            )
+        names = distinct_texts("class_names", class_names)
         tokens = self._prompts.tokens(names, range(len(names)), self._context)
         require_told_apart(names, tokens, self._text.root.token_embedding)
         self.class_names, self._kept = names, None
@@ -118,9 +112,11 @@ class CLIPClassifier(nn.Module):
         """Text features of unit length, ``(T, D)``; the texts are taken as they are.
 
         Raises:
-            ValueError: a text is empty, or longer than the model's context.
+            ValueError: no list of texts, none, an empty one, or one that is longer than the model's
+                context.
         """
-        return self.encode_tokens(tokenise(self.tokenizer, texts, self._prompts.room))
+        listed = listed_texts("texts", texts)
+        return self.encode_tokens(tokenise(self.tokenizer, listed, self._prompts.room))
 
     def encode_tokens(self, tokens: Tensor) -> Tensor:
         """Text features of unit length for token numbers ``(T, N)``."""

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from avl_pegp.backbones.clip_text import tokenise
+from avl_pegp.backbones.clip_tokens import tokenise
 from avl_pegp.pet.context import ContextEmbedding
 
 __all__ = ["ClassPrompts", "require_told_apart"]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from avl_pegp.backbones.clip_tokens import distinct_texts, listed_texts
 from avl_pegp.projection.observing import inference_state
 
 if TYPE_CHECKING:
@@ -46,9 +47,14 @@ def encoded_images(
 
 
 def encoded_texts(model: CLIPClassifier, texts: Sequence[str], batch_size: int = 256) -> Tensor:
-    """Features of texts as they are, ``(T, D)`` of unit length; modes as in ``encoded_images``."""
+    """Features of texts as they are, ``(T, D)`` of unit length; modes as in ``encoded_images``.
+
+    Raises:
+        ValueError: no list of texts, none, an empty one, or one that is too long.
+    """
+    listed = listed_texts("texts", texts)
     with inference_state(model):
-        return torch.cat([model.encode_text(part) for part in _parts(texts, batch_size)])
+        return torch.cat([model.encode_text(part) for part in _parts(listed, batch_size)])
 
 
 def encoded_classes(
@@ -63,11 +69,10 @@ def encoded_classes(
         ValueError: an empty or a repeated name, or one that is too long.
     """
     own = model.class_names
-    if len(set(class_names)) < len(class_names) or not class_names:
-        raise ValueError(f"class_names={class_names!r}: must be distinct names, at least one")
-    model.set_classes((*own, *(name for name in class_names if name not in own)))
+    names = distinct_texts("class_names", class_names)
+    model.set_classes((*own, *(name for name in names if name not in own)))
     try:
-        places = [model.class_names.index(name) for name in class_names]
+        places = [model.class_names.index(name) for name in names]
         with inference_state(model):
             return torch.cat([model.encode_classes(part) for part in _parts(places, batch_size)])
     finally:

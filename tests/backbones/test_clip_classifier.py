@@ -133,10 +133,12 @@ class TestBadInput:
     @pytest.mark.parametrize(
         ("names", "message"),
         [
-            ((), "class_names has nothing: must be distinct names, at least one"),
+            ((), "class_names has nothing: must be texts, at least one"),
             (("fox", " ", "owl"), r"class_names has \[' '\]: .* none empty"),
-            (("fox", "owl", "fox"), r"class_names has \['fox'\]: must be distinct"),
-            ("fox", "class_names='fox': must be a list of names, not one text"),
+            (("fox", "owl", "fox"), r"class_names has \['fox'\] more than once: must be distinct"),
+            ("fox", "class_names='fox': must be a list of texts; put one alone into a list"),
+            (None, "class_names=None: must be a list of texts"),
+            (("fox", 1, 2), r"class_names has \[1, 2\]: must be texts"),
             (("fox", "o w l " * 5), "has 22 tokens with its start and end: .* at most 16"),
         ],
     )
@@ -189,6 +191,18 @@ class TestBadInput:
     def test_images_of_another_kind_are_refused(self, images, message):
         with pytest.raises(ValueError, match=message + ".*use the transforms of transforms_of"):
             small_clip()(images)
+
+    @pytest.mark.parametrize(
+        ("texts", "message"),
+        [
+            ("fox", "texts='fox': must be a list of texts; put one alone into a list"),
+            ([], "texts has nothing: must be texts, at least one"),
+            (["fox", "  "], r"texts has \['  '\]: .* none empty"),
+        ],
+    )
+    def test_texts_that_are_no_list_of_words_are_refused(self, texts, message):
+        with pytest.raises(ValueError, match=message):
+            small_clip().encode_text(texts)
 
     def test_texts_that_are_too_long_are_refused(self):
         with pytest.raises(ValueError, match="at most 16 tokens"):

@@ -46,7 +46,8 @@ class CLIPClassifier(nn.Module):
     Raises:
         ValueError: class names that are empty or read alike, a template without exactly one ``{}``, or
             a prompt that is longer than the model's context.
-        TypeError: a text tower that is not open_clip's own, or of a form that ``TextTower`` refuses.
+        TypeError: a tokenizer that can't be called; or a text tower that is not open_clip's own, or of
+            a form that ``TextTower`` refuses.
 
     Example:
         >>> from avl_pegp import create_clip
@@ -63,9 +64,9 @@ class CLIPClassifier(nn.Module):
         super().__init__()
         self.clip: Any = clip
         self.tokenizer, self.template = tokenizer, template
+        self._text = TextTower(clip)
         self.image_features: nn.Module = Features(self._text.width)
         self.text_features: nn.Module = Features(self._text.width)
-        self.class_names: tuple[str, ...] = ()
         self._only: list[int] | None = None
         self._kept: tuple[list[TensorMark], Tensor] | None = None
         self.set_classes(class_names)
@@ -79,10 +80,12 @@ class CLIPClassifier(nn.Module):
             ValueError: none, an empty or a repeated name, one that is too long, or names whose prompts
                 the model reads alike, as "Fox" and "fox".
         """
-        names = distinct_texts("class_names", class_names)
-        tokens = self._prompts.tokens(names, range(len(names)), self._context)
-        require_told_apart(names, tokens, self._text.root.token_embedding)
-        self.class_names, self._kept = names, None
+        self._prompts, self._kept = self._prompts_of(class_names), None
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """An index is a class."""
+        return self._prompts.names
 
     def forward(self, images: Tensor) -> Tensor:
         """``(B, 3, h, w)``, normalised as the model's transforms do it → logits ``(B, C)``.
@@ -130,8 +133,21 @@ class CLIPClassifier(nn.Module):
             ValueError: none, or one that has no name.
         """
         chosen = self._indices(classes)
-        names = [self.class_names[c] for c in chosen]
-        return self.encode_tokens(self._prompts.tokens(names, chosen, self._context))
+        return self.encode_tokens(self._prompts.tokens(chosen, chosen, self._context))
+
+    def class_tokens(self, class_names: Sequence[str]) -> Tensor:
+        """Token numbers ``(C, N)`` of the prompts of any classes, for ``encode_tokens``.
+
+        Names that are among the model's own have the learned contexts of those, others that of classes
+        to come.
+
+        Raises:
+            ValueError: what ``set_classes`` refuses.
+        """
+        prompts, own = self._prompts_of(class_names), self.class_names
+        known = [*own, *(name for name in prompts.names if name not in own)]
+        classes = [known.index(name) for name in prompts.names]
+        return prompts.tokens(range(len(classes)), classes, self._context)
 
     @property
     def trains_text(self) -> bool:
@@ -185,17 +201,16 @@ class CLIPClassifier(nn.Module):
                 features="text_features",
                 embedding=f"clip.{text.path}token_embedding",
                 opening=self._prompts.opening() if takes_context else None,
-                room=self._prompts.room_before(self.class_names) if takes_context else 0,
+                room=self._prompts.room_for_context() if takes_context else 0,
             ),
         }
 
-    @property
-    def _text(self) -> TextTower:
-        return TextTower(self.clip)
-
-    @property
-    def _prompts(self) -> ClassPrompts:
-        return ClassPrompts(self.tokenizer, self.template, int(self.clip.context_length))
+    def _prompts_of(self, class_names: Sequence[str]) -> ClassPrompts:
+        names, room = distinct_texts("class_names", class_names), int(self.clip.context_length)
+        prompts = ClassPrompts(self.tokenizer, self.template, room, names)
+        tokens = prompts.tokens(range(len(names)), range(len(names)), self._context)
+        require_told_apart(names, tokens, self._text.root.token_embedding)
+        return prompts
 
     @property
     def _context(self) -> ContextEmbedding | None:

@@ -186,6 +186,6 @@ def test_without_open_clip_one_line_says_how_to_install_it(monkeypatch: pytest.M
     monkeypatch.setitem(sys.modules, "open_clip", None)
     monkeypatch.delitem(sys.modules, "avl_pegp.backbones.clip")
     with pytest.raises(
-        ImportError, match=r"^CLIP needs open_clip: pip install 'avl-pegp\[clip\]'$"
+        ImportError, match=r"^CLIP needs open_clip: pip install 'open_clip_torch>=3\.1'$"
     ):
         importlib.import_module("avl_pegp.backbones.clip")

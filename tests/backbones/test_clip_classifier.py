@@ -100,6 +100,28 @@ def test_only_none_is_all_classes_encoded_anew():
     assert calls == [len(NAMES)]
 
 
+def test_prompts_are_tokenised_when_their_words_change_and_in_no_training_step():
+    calls = []
+
+    class Counted(SimpleTokenizer):
+        def __call__(self, texts):
+            calls.append(texts)
+            return super().__call__(texts)
+
+    model = CLIPClassifier(small_clip().clip, Counted(context_length=16), NAMES, "a {}.")
+    attach(model, LoRA(2, tower="text"), Context(3))
+    for change in (lambda: None, lambda: model.settle_context([0])):
+        change()
+        for _ in range(3):
+            model(MANY).sum().backward()
+            with model.only([1, 2]):
+                model(MANY)
+    assert calls == [[f"a {name}." for name in NAMES], [f"{name}." for name in NAMES]]
+    model.set_classes(["red fox", "owl"])
+    assert model(MANY).shape == (9, 2)
+    assert calls[2:] == [["red fox.", "owl."]]
+
+
 def test_there_is_no_classifier_to_train():
     assert list(small_clip().get_classifier().parameters()) == []
 
@@ -161,10 +183,23 @@ class TestBadInput:
                 model.set_classes(["Fox", "owl", "a fox", "fox", " fox", "OWL"])
             assert model.class_names == NAMES
 
-    @pytest.mark.parametrize("template", ["a photo", "", "{} or {}", "a {name}"])
+    @pytest.mark.parametrize("template", ["a photo", "", "{} or {}", "a {name}", None])
     def test_a_template_without_one_place_for_the_name_is_refused(self, template):
         with pytest.raises(ValueError, match=r"template=.* must have one {} for the class name"):
             small_clip(template=template)
+
+    @pytest.mark.parametrize("tokenizer", ["hf", 3])
+    def test_a_tokenizer_that_is_no_function_is_refused(self, tokenizer):
+        with pytest.raises(
+            TypeError, match=f"tokenizer={tokenizer!r}: must be a function from a list"
+        ):
+            CLIPClassifier(small_clip().clip, tokenizer, NAMES, "a {}")
+
+    def test_what_the_clip_lacks_is_named_itself(self):
+        clip = small_clip().clip
+        del clip.text_eos_id  # as in early versions of open_clip
+        with pytest.raises(AttributeError, match="'CLIP' object has no attribute 'text_eos_id'"):
+            CLIPClassifier(clip, SimpleTokenizer(), NAMES, "a {}")
 
     @pytest.mark.parametrize("classes", [[], [6], [0, -1]])
     def test_classes_without_a_name_are_refused(self, classes):

@@ -85,6 +85,13 @@ def test_classes_and_modes_are_afterwards_what_they_were_also_on_errors(model):
     assert torch.equal(model(IMAGES[:2]), before)
 
 
+@torch.no_grad()
+def test_names_that_differ_from_the_models_own_in_capitals_alone_have_the_same_prompt(model):
+    torch.testing.assert_close(
+        encoded_classes(model, ["KEY", "Red Fox"])[1], model.encode_classes()[0]
+    )
+
+
 def test_a_learned_context_stands_before_the_names_of_other_data_sets_too(model):
     attach(model, Context(2))
     with torch.no_grad():

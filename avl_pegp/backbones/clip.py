@@ -12,7 +12,7 @@ from torch import Tensor
 try:
     import open_clip
 except ImportError as error:
-    raise ImportError("CLIP needs open_clip: pip install 'avl-pegp[clip]'") from error
+    raise ImportError("CLIP needs open_clip: pip install 'open_clip_torch>=3.1'") from error
 
 from avl_pegp.backbones.clip_classifier import CLIPClassifier
 from avl_pegp.backbones.clip_config import check_activation, check_towers, config_of, pixels_of

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avl_pegp.backbones.clip_images import require_images
-from avl_pegp.backbones.clip_prompts import ClassPrompts
-from avl_pegp.backbones.clip_text import TextTower, tokenise
+from avl_pegp.backbones.clip_prompts import ClassPrompts, require_told_apart
+from avl_pegp.backbones.clip_text import TextTower
+from avl_pegp.backbones.clip_tokens import distinct_texts, listed_texts, tokenise
 from avl_pegp.backbones.tensor_marks import TensorMark, mark_of
 from avl_pegp.backbones.weights_source import WeightsSource
 from avl_pegp.pet.context import ContextEmbedding
@@ -43,9 +44,10 @@ class CLIPClassifier(nn.Module):
         template: of the class prompts, with one ``{}``.
 
     Raises:
-        ValueError: class names that are empty or equal, a template without exactly one ``{}``, or a
-            prompt that is longer than the model's context.
-        TypeError: a text tower that is not open_clip's own, or of a form that ``TextTower`` refuses.
+        ValueError: class names that are empty or read alike, a template without exactly one ``{}``, or
+            a prompt that is longer than the model's context.
+        TypeError: a tokenizer that can't be called; or a text tower that is not open_clip's own, or of
+            a form that ``TextTower`` refuses.
 
     Example:
         >>> from avl_pegp import create_clip
@@ -62,9 +64,9 @@ class CLIPClassifier(nn.Module):
         super().__init__()
         self.clip: Any = clip
         self.tokenizer, self.template = tokenizer, template
+        self._text = TextTower(clip)
         self.image_features: nn.Module = Features(self._text.width)
         self.text_features: nn.Module = Features(self._text.width)
-        self.class_names: tuple[str, ...] = ()
         self._only: list[int] | None = None
         self._kept: tuple[list[TensorMark], Tensor] | None = None
         self.set_classes(class_names)
@@ -75,18 +77,15 @@ class CLIPClassifier(nn.Module):
         What was settled for a class by ``settle_context`` stays with its index.
 
         Raises:
-            ValueError: none, an empty or a repeated name, or one that is too long.
+            ValueError: none, an empty or a repeated name, one that is too long, or names whose prompts
+                the model reads alike, as "Fox" and "fox".
         """
-        if isinstance(class_names, str):
-            raise ValueError(f"class_names={class_names!r}: must be a list of names, not one text")
-        names = tuple(class_names)
-        wrong = sorted({n for n in names if not n.strip() or names.count(n) > 1})
-        if wrong or not names:
-            raise ValueError(
-                f"class_names has {wrong or 'nothing'}: must be distinct names, at least one, none empty"
-            )
-        self._prompts.tokens(names, range(len(names)), self._context)
-        self.class_names, self._kept = names, None
+        self._prompts, self._kept = self._prompts_of(class_names), None
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """An index is a class."""
+        return self._prompts.names
 
     def forward(self, images: Tensor) -> Tensor:
         """``(B, 3, h, w)``, normalised as the model's transforms do it → logits ``(B, C)``.
@@ -116,9 +115,11 @@ class CLIPClassifier(nn.Module):
         """Text features of unit length, ``(T, D)``; the texts are taken as they are.
 
         Raises:
-            ValueError: a text is empty, or longer than the model's context.
+            ValueError: no list of texts, none, an empty one, or one that is longer than the model's
+                context.
         """
-        return self.encode_tokens(tokenise(self.tokenizer, texts, self._prompts.room))
+        listed = listed_texts("texts", texts)
+        return self.encode_tokens(tokenise(self.tokenizer, listed, self._prompts.room))
 
     def encode_tokens(self, tokens: Tensor) -> Tensor:
         """Text features of unit length for token numbers ``(T, N)``."""
@@ -132,8 +133,21 @@ class CLIPClassifier(nn.Module):
             ValueError: none, or one that has no name.
         """
         chosen = self._indices(classes)
-        names = [self.class_names[c] for c in chosen]
-        return self.encode_tokens(self._prompts.tokens(names, chosen, self._context))
+        return self.encode_tokens(self._prompts.tokens(chosen, chosen, self._context))
+
+    def class_tokens(self, class_names: Sequence[str]) -> Tensor:
+        """Token numbers ``(C, N)`` of the prompts of any classes, for ``encode_tokens``.
+
+        Names that are among the model's own have the learned contexts of those, others that of classes
+        to come.
+
+        Raises:
+            ValueError: what ``set_classes`` refuses.
+        """
+        prompts, own = self._prompts_of(class_names), self.class_names
+        known = [*own, *(name for name in prompts.names if name not in own)]
+        classes = [known.index(name) for name in prompts.names]
+        return prompts.tokens(range(len(classes)), classes, self._context)
 
     @property
     def trains_text(self) -> bool:
@@ -187,17 +201,16 @@ class CLIPClassifier(nn.Module):
                 features="text_features",
                 embedding=f"clip.{text.path}token_embedding",
                 opening=self._prompts.opening() if takes_context else None,
-                room=self._prompts.room_before(self.class_names) if takes_context else 0,
+                room=self._prompts.room_for_context() if takes_context else 0,
             ),
         }
 
-    @property
-    def _text(self) -> TextTower:
-        return TextTower(self.clip)
-
-    @property
-    def _prompts(self) -> ClassPrompts:
-        return ClassPrompts(self.tokenizer, self.template, int(self.clip.context_length))
+    def _prompts_of(self, class_names: Sequence[str]) -> ClassPrompts:
+        names, room = distinct_texts("class_names", class_names), int(self.clip.context_length)
+        prompts = ClassPrompts(self.tokenizer, self.template, room, names)
+        tokens = prompts.tokens(range(len(names)), range(len(names)), self._context)
+        require_told_apart(names, tokens, self._text.root.token_embedding)
+        return prompts
 
     @property
     def _context(self) -> ContextEmbedding | None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["TextTower", "tokenise"]
+__all__ = ["TextTower"]
 
 _POOLS = ("argmax", "eos", "first", "last")
 
@@ -92,27 +92,3 @@ class TextTower:
             yield from projection.parameters()
         elif projection is not None:
             yield projection
-
-
-def tokenise(tokenizer: Any, texts: Sequence[str], room: int) -> Tensor:
-    """Token numbers ``(T, N)`` of texts of which none may be longer than there is room.
-
-    open_clip's tokenizer cuts what is longer, so that two prompts could become one.
-
-    Args:
-        tokenizer: texts → ``(T, N)``; where it has ``encode``, as open_clip's own, lengths are checked.
-        texts: at least one.
-        room: tokens, with the start and the end.
-
-    Raises:
-        ValueError: a text is empty, or longer.
-    """
-    for text in texts:
-        length = len(tokenizer.encode(text)) + 2 if hasattr(tokenizer, "encode") else 0
-        if not text.strip() or length > room:
-            raise ValueError(
-                f"{text!r} has {length} tokens with its start and end: must have words, and at most "
-                f"{room} tokens; shorten it, or the template"
-            )
-    tokens: Tensor = tokenizer(list(texts))
-    return tokens

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from avl_pegp.backbones.clip_tokens import listed_texts
 from avl_pegp.projection.observing import inference_state
 
 if TYPE_CHECKING:
@@ -46,9 +47,14 @@ def encoded_images(
 
 
 def encoded_texts(model: CLIPClassifier, texts: Sequence[str], batch_size: int = 256) -> Tensor:
-    """Features of texts as they are, ``(T, D)`` of unit length; modes as in ``encoded_images``."""
+    """Features of texts as they are, ``(T, D)`` of unit length; modes as in ``encoded_images``.
+
+    Raises:
+        ValueError: no list of texts, none, an empty one, or one that is too long.
+    """
+    listed = listed_texts("texts", texts)
     with inference_state(model):
-        return torch.cat([model.encode_text(part) for part in _parts(texts, batch_size)])
+        return torch.cat([model.encode_text(part) for part in _parts(listed, batch_size)])
 
 
 def encoded_classes(
@@ -57,21 +63,14 @@ def encoded_classes(
     """Features of the prompts of any classes, ``(C, D)`` of unit length, as for classes to come.
 
     Names that are among the model's own classes have the prompts, and learned contexts, of those. The
-    model's classes and modes are afterwards what they were.
+    model's modes are afterwards what they were.
 
     Raises:
-        ValueError: an empty or a repeated name, or one that is too long.
+        ValueError: names that ``model.set_classes`` refuses.
     """
-    own = model.class_names
-    if len(set(class_names)) < len(class_names) or not class_names:
-        raise ValueError(f"class_names={class_names!r}: must be distinct names, at least one")
-    model.set_classes((*own, *(name for name in class_names if name not in own)))
-    try:
-        places = [model.class_names.index(name) for name in class_names]
-        with inference_state(model):
-            return torch.cat([model.encode_classes(part) for part in _parts(places, batch_size)])
-    finally:
-        model.set_classes(own)
+    tokens = model.class_tokens(class_names)
+    with inference_state(model):
+        return torch.cat([model.encode_tokens(part) for part in tokens.split(batch_size)])
 
 
 def zero_shot_accuracy(
@@ -86,14 +85,14 @@ def zero_shot_accuracy(
     are of the model's template, or of its learned context.
 
     Args:
-        model: answers; its classes and modes are afterwards what they were.
+        model: answers; its modes are afterwards what they were.
         dataset: of ``(image, target, ...)``, images as the model takes them.
         class_names: those that compete; a target is an index among them.
         batch_size: images, or prompts, in a forward pass. Answers do not depend on it.
 
     Raises:
-        ValueError: an empty data set, a target that no name stands for, or names that are empty,
-            repeated or too long.
+        ValueError: an empty data set, a target that no name stands for, or names that
+            ``model.set_classes`` refuses.
 
     Example:
         >>> from avl_pegp import create_clip

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from avl_pegp.backbones.clip_tokens import distinct_texts
 from avl_pegp.evaluation.encoding import encoded_images, encoded_texts
 from avl_pegp.evaluation.zero_shot import hallucination_rate, recall_at_1
 
@@ -37,8 +38,8 @@ def matching(
         ``hallucination_rate``), each a share.
 
     Raises:
-        ValueError: a repeated caption, shapes that do not fit, caption numbers out of range, or a foil
-            that is the image's own caption.
+        ValueError: no list of captions, a repeated or an empty one, shapes that do not fit, caption
+            numbers out of range, or a foil that is the image's own caption.
 
     Example:
         >>> import torch
@@ -50,11 +51,7 @@ def matching(
         >>> matching(model, dataset, captions, torch.tensor([[1], [0]]))["hallucination"]
         0.5
     """
-    if len(set(captions)) < len(captions):
-        twice = sorted({text for text in captions if captions.count(text) > 1})
-        raise ValueError(
-            f"captions has {twice} twice: must be distinct, for images to be told by them"
-        )
+    captions = distinct_texts("captions", captions)
     images, own = encoded_images(model, dataset, batch_size)
     texts = encoded_texts(model, captions, batch_size)
     recall = recall_at_1(images, texts, own)

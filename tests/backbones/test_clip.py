@@ -89,12 +89,21 @@ def test_a_tokenizer_that_is_only_on_a_hub_is_refused_with_how_to_pass_one(name:
         create_clip(name, NAMES)
 
 
+def test_two_words_that_the_tiny_models_table_lacks_are_refused_as_one() -> None:
+    with pytest.raises(
+        ValueError, match=r"class_names has \[\['dog', 'cat'\]\], which .* table has"
+    ):
+        create_clip(TINY_CLIP, ["dog", "capital a", "cat"], pretrained=True)
+    create_clip(TINY_CLIP, ["dog", "capital a"], pretrained=True)
+    create_clip(TINY_CLIP, ["dog", "cat"])  # random weights have every word
+
+
 def test_prompts_are_made_with_the_template() -> None:
     read = []
 
     def listen(texts: list[str]) -> Tensor:
         read.extend(texts)
-        return torch.zeros(len(texts), 16, dtype=torch.long)
+        return torch.arange(len(texts))[:, None].expand(-1, 16)
 
     create_clip(TINY_CLIP, ["x", "y"], template="a drawing of {}", tokenizer=listen)
     assert set(read) == {"a drawing of x", "a drawing of y"}
@@ -153,6 +162,6 @@ def test_without_open_clip_one_line_says_how_to_install_it(monkeypatch: pytest.M
     monkeypatch.setitem(sys.modules, "open_clip", None)
     monkeypatch.delitem(sys.modules, "avl_pegp.backbones.clip")
     with pytest.raises(
-        ImportError, match=r"^CLIP needs open_clip: pip install 'avl-pegp\[clip\]'$"
+        ImportError, match=r"^CLIP needs open_clip: pip install 'open_clip_torch>=3\.1'$"
     ):
         importlib.import_module("avl_pegp.backbones.clip")

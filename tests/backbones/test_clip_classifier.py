@@ -100,6 +100,28 @@ def test_only_none_is_all_classes_encoded_anew():
     assert calls == [len(NAMES)]
 
 
+def test_prompts_are_tokenised_when_their_words_change_and_in_no_training_step():
+    calls = []
+
+    class Counted(SimpleTokenizer):
+        def __call__(self, texts):
+            calls.append(texts)
+            return super().__call__(texts)
+
+    model = CLIPClassifier(small_clip().clip, Counted(context_length=16), NAMES, "a {}.")
+    attach(model, LoRA(2, tower="text"), Context(3))
+    for change in (lambda: None, lambda: model.settle_context([0])):
+        change()
+        for _ in range(3):
+            model(MANY).sum().backward()
+            with model.only([1, 2]):
+                model(MANY)
+    assert calls == [[f"a {name}." for name in NAMES], [f"{name}." for name in NAMES]]
+    model.set_classes(["red fox", "owl"])
+    assert model(MANY).shape == (9, 2)
+    assert calls[2:] == [["red fox.", "owl."]]
+
+
 def test_there_is_no_classifier_to_train():
     assert list(small_clip().get_classifier().parameters()) == []
 
@@ -133,10 +155,12 @@ class TestBadInput:
     @pytest.mark.parametrize(
         ("names", "message"),
         [
-            ((), "class_names has nothing: must be distinct names, at least one"),
+            ((), "class_names has nothing: must be texts, at least one"),
             (("fox", " ", "owl"), r"class_names has \[' '\]: .* none empty"),
-            (("fox", "owl", "fox"), r"class_names has \['fox'\]: must be distinct"),
-            ("fox", "class_names='fox': must be a list of names, not one text"),
+            (("fox", "owl", "fox"), r"class_names has \['fox'\] more than once: must be distinct"),
+            ("fox", "class_names='fox': must be a list of texts; put one alone into a list"),
+            (None, "class_names=None: must be a list of texts"),
+            (("fox", 1, 2), r"class_names has \[1, 2\]: must be texts"),
             (("fox", "o w l " * 5), "has 22 tokens with its start and end: .* at most 16"),
         ],
     )
@@ -148,10 +172,34 @@ class TestBadInput:
         with pytest.raises(ValueError, match=message):
             small_clip(class_names=names)
 
-    @pytest.mark.parametrize("template", ["a photo", "", "{} or {}", "a {name}"])
+    def test_names_that_the_model_reads_alike_are_refused_in_groups(self):
+        learned = tuned(Context(4))
+        learned.settle_context([0])  # a context of its own does not make a name another one
+        for model in (small_clip(), learned):
+            message = (
+                r"has \[\['Fox', 'fox', ' fox'\], \['owl', 'OWL'\]\], which the model reads alike"
+            )
+            with pytest.raises(ValueError, match=message):
+                model.set_classes(["Fox", "owl", "a fox", "fox", " fox", "OWL"])
+            assert model.class_names == NAMES
+
+    @pytest.mark.parametrize("template", ["a photo", "", "{} or {}", "a {name}", None])
     def test_a_template_without_one_place_for_the_name_is_refused(self, template):
         with pytest.raises(ValueError, match=r"template=.* must have one {} for the class name"):
             small_clip(template=template)
+
+    @pytest.mark.parametrize("tokenizer", ["hf", 3])
+    def test_a_tokenizer_that_is_no_function_is_refused(self, tokenizer):
+        with pytest.raises(
+            TypeError, match=f"tokenizer={tokenizer!r}: must be a function from a list"
+        ):
+            CLIPClassifier(small_clip().clip, tokenizer, NAMES, "a {}")
+
+    def test_what_the_clip_lacks_is_named_itself(self):
+        clip = small_clip().clip
+        del clip.text_eos_id  # as in early versions of open_clip
+        with pytest.raises(AttributeError, match="'CLIP' object has no attribute 'text_eos_id'"):
+            CLIPClassifier(clip, SimpleTokenizer(), NAMES, "a {}")
 
     @pytest.mark.parametrize("classes", [[], [6], [0, -1]])
     def test_classes_without_a_name_are_refused(self, classes):
@@ -178,6 +226,18 @@ class TestBadInput:
     def test_images_of_another_kind_are_refused(self, images, message):
         with pytest.raises(ValueError, match=message + ".*use the transforms of transforms_of"):
             small_clip()(images)
+
+    @pytest.mark.parametrize(
+        ("texts", "message"),
+        [
+            ("fox", "texts='fox': must be a list of texts; put one alone into a list"),
+            ([], "texts has nothing: must be texts, at least one"),
+            (["fox", "  "], r"texts has \['  '\]: .* none empty"),
+        ],
+    )
+    def test_texts_that_are_no_list_of_words_are_refused(self, texts, message):
+        with pytest.raises(ValueError, match=message):
+            small_clip().encode_text(texts)
 
     def test_texts_that_are_too_long_are_refused(self):
         with pytest.raises(ValueError, match="at most 16 tokens"):

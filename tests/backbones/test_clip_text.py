@@ -7,7 +7,7 @@ import torch
 from clip_forms import stirred
 from clips import small_clip
 
-from avl_pegp.backbones.clip_text import TextTower, tokenise
+from avl_pegp.backbones.clip_text import TextTower
 from avl_pegp.pet import Adapter, LoRA, Prefix, Prompt, attach
 
 END = 49407
@@ -141,22 +141,3 @@ def test_a_tower_of_transformers_is_refused():
     model.clip.text = HFTextEncoder()
     with pytest.raises(TypeError, match="HFTextEncoder with pool_type=None as text tower"):
         TextTower(model.clip)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("a b c d e f g", "'a b c d e f g' has 9 tokens with its start and end: .* at most 8"),
-        ("  ", "'  ' has 2 tokens .* must have words"),
-    ],
-)
-def test_texts_that_would_be_cut_or_say_nothing_are_refused(text, message):
-    tokenizer = small_clip().tokenizer
-    assert tokenise(tokenizer, ["a b c d e f"], 8)[0, 7] == END
-    with pytest.raises(ValueError, match=message):
-        tokenise(tokenizer, ["fine", text], 8)
-
-
-def test_a_tokenizer_that_counts_nothing_is_taken_at_its_word():
-    tokens = tokenise(lambda texts: torch.ones(len(texts), 4), ["a long text"] * 2, 4)
-    assert tokens.shape == (2, 4)

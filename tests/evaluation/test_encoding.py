@@ -85,6 +85,13 @@ def test_classes_and_modes_are_afterwards_what_they_were_also_on_errors(model):
     assert torch.equal(model(IMAGES[:2]), before)
 
 
+@torch.no_grad()
+def test_names_that_differ_from_the_models_own_in_capitals_alone_have_the_same_prompt(model):
+    torch.testing.assert_close(
+        encoded_classes(model, ["KEY", "Red Fox"])[1], model.encode_classes()[0]
+    )
+
+
 def test_a_learned_context_stands_before_the_names_of_other_data_sets_too(model):
     attach(model, Context(2))
     with torch.no_grad():
@@ -105,14 +112,21 @@ def test_a_learned_context_stands_before_the_names_of_other_data_sets_too(model)
     [
         ([4] * 9, OTHERS, "targets go from 4 to 4: must be indices of the 4 class_names"),
         ([-1] * 9, OTHERS, "targets go from -1 to -1"),
-        ([0] * 9, ("key", "key"), "must be distinct names"),
-        ([0] * 9, (), "must be distinct names"),
+        ([0] * 9, ("key", "key"), r"class_names has \['key'\] more than once"),
+        ([0] * 9, (), "class_names has nothing"),
+        ([0] * 9, "ab", "class_names='ab': must be a list of texts"),
         ([0] * 9, ("key", " "), "none empty"),
     ],
 )
 def test_names_that_do_not_fit_the_targets_are_refused(model, targets, names, message):
     with pytest.raises(ValueError, match=message):
         zero_shot_accuracy(model, labelled(targets), names)
+
+
+@pytest.mark.parametrize("texts", ["ab", ["fox", ""], []])
+def test_texts_that_are_no_list_of_words_are_refused(model, texts):
+    with pytest.raises(ValueError, match="texts.* must be"):
+        encoded_texts(model, texts)
 
 
 def test_an_empty_data_set_is_refused(model):

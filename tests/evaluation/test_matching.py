@@ -88,7 +88,8 @@ def test_the_numbers_are_those_of_each_image_alone_and_the_model_stays(seed, bat
 @pytest.mark.parametrize(
     ("own", "captions", "foils", "message"),
     [
-        (OWN, [*CAPTIONS[:4], "a red fox"], FOILS, r"captions has \['a red fox'\] twice"),
+        (OWN, [*CAPTIONS[:4], "a red fox"], FOILS, r"captions has \['a red fox'\] more than"),
+        (OWN, "abcde", FOILS, "captions='abcde': must be a list of texts"),
         ([*OWN[:5], 5], CAPTIONS, FOILS, "image_captions: must be whole numbers from 0 to 4"),
         (OWN, CAPTIONS, FOILS[:5], r"foils \(5, 2\) of torch.int64: must have a row for each of"),
         (OWN, CAPTIONS, FOILS[:, 0], r"foils \(6,\)"),

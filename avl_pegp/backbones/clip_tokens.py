@@ -1,0 +1,87 @@
+"""From texts to token numbers, with nothing cut off or taken letter by letter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from torch import Tensor
+
+__all__ = ["distinct_texts", "listed_texts", "tokenise"]
+
+
+def listed_texts(field: str, texts: Iterable[str]) -> tuple[str, ...]:
+    """Texts that are a list of them: a text alone would be taken letter by letter.
+
+    Args:
+        field: what the caller calls them.
+        texts: at least one, none empty.
+
+    Raises:
+        ValueError: one text, something else than texts, none, or an empty one.
+
+    Example:
+        >>> listed_texts("captions", ["a red fox"])
+        ('a red fox',)
+    """
+    if isinstance(texts, str) or not isinstance(texts, Iterable):
+        raise ValueError(f"{field}={texts!r}: must be a list of texts; put one alone into a list")
+    listed = tuple(texts)
+    wrong = [text for text in listed if not isinstance(text, str) or not text.strip()]
+    if wrong or not listed:
+        raise ValueError(
+            f"{field} has {wrong or 'nothing'}: must be texts, at least one, none empty"
+        )
+    return listed
+
+
+def distinct_texts(field: str, texts: Iterable[str]) -> tuple[str, ...]:
+    """The same for texts of which none may stand there twice.
+
+    Raises:
+        ValueError: what ``listed_texts`` refuses, or a repeated text.
+
+    Example:
+        >>> distinct_texts("captions", ["a red fox", "a blue sky"])
+        ('a red fox', 'a blue sky')
+    """
+    listed = listed_texts(field, texts)
+    if len(set(listed)) < len(listed):
+        twice = sorted({text for text in listed if listed.count(text) > 1})
+        raise ValueError(f"{field} has {twice} more than once: must be distinct, to be told apart")
+    return listed
+
+
+def tokenise(tokenizer: Any, texts: Sequence[str], room: int) -> Tensor:
+    """Token numbers ``(T, N)`` of texts of which none may be longer than there is room.
+
+    open_clip's tokenizers cut what is longer, so that two prompts could become one.
+
+    Args:
+        tokenizer: texts → ``(T, N)``. Lengths are checked where it is one of open_clip's: its own,
+            with ``encode``, or one around a tokenizer of transformers, as SigLIP's.
+        texts: at least one.
+        room: tokens, with the start and the end.
+
+    Raises:
+        ValueError: a text is longer.
+    """
+    for text in texts:
+        length = _length(tokenizer, text)
+        if length > room:
+            raise ValueError(
+                f"{text!r} has {length} tokens with its start and end: must have at most {room} tokens; "
+                "shorten it, or the template"
+            )
+    tokens: Tensor = tokenizer(list(texts))
+    return tokens
+
+
+def _length(tokenizer: Any, text: str) -> int:
+    """Tokens with the start and the end; 0 where the tokenizer does not let us count."""
+    if hasattr(tokenizer, "encode"):
+        return len(tokenizer.encode(text)) + 2
+    if not hasattr(tokenizer, "tokenizer"):
+        return 0
+    clean = getattr(tokenizer, "clean_fn", str)
+    return len(tokenizer.tokenizer(clean(text)).input_ids)

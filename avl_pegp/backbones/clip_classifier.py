@@ -91,7 +91,8 @@ class CLIPClassifier(nn.Module):
         """``(B, 3, h, w)``, normalised as the model's transforms do it → logits ``(B, C)``.
 
         Raises:
-            ValueError: another shape, or pixels that are not normalised.
+            ValueError: another shape, or pixels that are not normalised, as far as they show it
+                (``require_images`` says what passes).
         """
         features = self.encode_image(images)
         if self._only is None:

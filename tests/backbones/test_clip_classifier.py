@@ -8,13 +8,23 @@ import pytest
 import torch
 from clip_forms import FORMS, IMAGES, stirred
 from clips import NAMES, pictures, small_clip
-from open_clip import SimpleTokenizer
+from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD, SimpleTokenizer
 from torch.nn import functional as F
+from torchvision.transforms.functional import normalize
 
 from avl_pegp.backbones.clip_classifier import CLIPClassifier
 from avl_pegp.pet import Context, LoRA, attach, trainable_tensors
 
 MANY = pictures(9, seed=1)
+NORMS = [((0.5,) * 3, (0.5,) * 3), (OPENAI_DATASET_MEAN, OPENAI_DATASET_STD)]
+NOISE = ((MANY + 1) * 127.5).round()
+EIGHT_BIT = {  # pixels as files have them
+    "photos": NOISE,
+    "bright photos": (NOISE / 2 + 128).floor(),
+    "drawing": NOISE[:1].where(NOISE[:1] > 200, 0.0),
+    "one plain colour": torch.tensor([51.0, 102.0, 0.0]).view(1, 3, 1, 1).expand(2, 3, 32, 32),
+    "black and white": 255 * (NOISE > 99),
+}
 BOTH = (LoRA(2), LoRA(2, tower="text"))
 
 
@@ -226,6 +236,23 @@ class TestBadInput:
     def test_images_of_another_kind_are_refused(self, images, message):
         with pytest.raises(ValueError, match=message + ".*use the transforms of transforms_of"):
             small_clip()(images)
+
+    @pytest.mark.parametrize("pixels", EIGHT_BIT)
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+    @pytest.mark.parametrize("norm", NORMS)
+    def test_images_that_were_scaled_and_not_normalised_are_refused(self, norm, dtype, pixels):
+        model = small_clip(dtype)
+        mean, std = model.clip.visual.image_mean, model.clip.visual.image_std = norm
+        scaled = EIGHT_BIT[pixels].to(dtype) / 255
+        if pixels in ("photos", "bright photos", "drawing"):
+            with pytest.raises(ValueError, match="to 1, all whole 255ths as ToTensor leaves"):
+                model(scaled)
+        else:  # no evidence
+            assert model(scaled).isfinite().all()
+        assert model(normalize(scaled, mean, std)).isfinite().all()
+
+    def test_floats_between_0_and_1_are_not_refused(self):
+        assert small_clip()(IMAGES.abs()).isfinite().all()
 
     @pytest.mark.parametrize(
         ("texts", "message"),

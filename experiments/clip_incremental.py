@@ -20,7 +20,7 @@ from statistics import mean
 from typing import Any
 
 from avalanche.training.determinism.rng_manager import RNGManager
-from clip_methods import CLIP, SHOWN_IMAGES
+from clip_methods import CLIP, OF_PRETRAINING
 from command_line import BY_CLASS, flags, jobs_of, run_all
 from job import Job
 from learning import learn_experiences
@@ -87,11 +87,11 @@ def main() -> None:
     parser = flags(__doc__, BENCHMARKS, menu=CLIP)
     parser.add_argument("--template", help="of class prompts, with one {} for the name")
     args = parser.parse_args()
-    shown = sorted(SHOWN_IMAGES & {*args.methods})
+    shown = sorted(OF_PRETRAINING & {*args.methods})
     if shown and args.backbone != CLIP.backbone:
         parser.error(
-            f"--methods {' '.join(shown)} with --backbone {args.backbone}: the reference images are "
-            f"what {CLIP.backbone} was pretrained on; leave it out, or give its plugin others"
+            f"--methods {' '.join(shown)} with --backbone {args.backbone}: the reference images and "
+            f"words are what {CLIP.backbone} was pretrained on; leave it out, or give its plugin others"
         )
     if args.template is None:
         args.template = TEMPLATES.get(args.benchmark, "a photo of a {}.")

@@ -63,7 +63,7 @@ def with_references(**pegp: Any) -> PEGPPlugin:
     return PEGPPlugin(references=references()[1].split(100), **pegp)
 
 
-SHOWN_IMAGES = {"zscl", "pegp_references"}  # those of references()
+OF_PRETRAINING = {"zscl", "vr_lwf", "pegp_references"}  # they go by references()
 CONTROLS = ("zero_shot", "plain", "first_session")  # run whether or not they are asked for
 SLOWER = 0.25  # of the PET's rate: where a method is better at it, see clip_search.py
 CLIP_METHODS: dict[str, Method] = {

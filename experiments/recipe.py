@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from clip_methods import CLIP, SHOWN_IMAGES
+from clip_methods import CLIP, OF_PRETRAINING
 from job import RANDOM, Job
 from methods import VIT, Menu, Method, Tuning
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -116,11 +116,11 @@ class Recipe(Strict):
         if self.head not in heads:
             raise ValueError(f"head={self.head!r} in {self.setting}: must be {' or '.join(heads)}")
         named = {"template": self.template, "weights": self.weights}
-        shown = sorted(SHOWN_IMAGES & {*self.methods})
+        shown = sorted(OF_PRETRAINING & {*self.methods})
         if shown:
             raise ValueError(
-                f"{shown[0]}: holds on to images that the tiny CLIP was pretrained on; give its plugin "
-                "others in a script of your own"
+                f"{shown[0]}: goes by images or words that the tiny CLIP was pretrained on; give its "
+                "plugin others in a script of your own"
             )
         wrong = [n for n, given in named.items() if (given is None) == (self.head == "text")]
         if wrong:

@@ -30,8 +30,8 @@ class Adapter:
 
     ``x`` is what the branch itself receives, the block's normalised tokens. The sum is taken before
     the block's LayerScale, where it has one. ``W_up`` and ``b_up`` start at zero, so attaching
-    leaves the model's output as it was, to the bit. The scale is fixed: a learned one would have no
-    exact condition.
+    leaves the model's output as it was: to the bit in timm's models, in open_clip's but for rounding.
+    The scale is fixed: a learned one would have no exact condition.
 
     Args:
         bottleneck: r, the inner width.

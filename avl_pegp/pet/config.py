@@ -15,7 +15,10 @@ class PETConfig(Protocol):
 
     @property
     def depth(self) -> int:
-        """How far out the PET wraps: 0 linear layers, 1 attention, 2 branches, 3 blocks."""
+        """How far out the PET wraps.
+
+        0 linear layers, 1 attention, 2 branches, 3 blocks, 4 what stands before or behind all blocks.
+        """
 
     @property
     def tower(self) -> str:

@@ -36,7 +36,8 @@ class LoRA:
         x ────┼── A_k ── B_k · s ────+  │
               └── A_v ── B_v · s ───────+      targets=("k", "v")
 
-    ``B`` starts at zero, so attaching leaves the model's output as it was, to the bit.
+    ``B`` starts at zero, so attaching leaves the model's output as it was: to the bit in timm's
+    models, in open_clip's but for rounding.
 
     Args:
         rank: r, the inner width; at most the smaller side of every target.

@@ -189,9 +189,9 @@ def test_real_images_are_learned_by_the_names_of_their_classes(recipe, miniature
         (("--backbone", "tiny_vit_32.latin"), "tiny_vit_32.latin"),
         (("--weights", "nowhere.pt"), "nowhere.pt"),
         (
-            ("--backbone", "ViT-B-16", "--methods", "zscl"),
-            "--methods zscl with --backbone ViT-B-16: the reference images are what "
-            "tiny_clip_32.glyphs was pretrained on",
+            ("--backbone", "ViT-B-16", "--methods", "zscl", "vr_lwf", "pegp_references"),
+            "--methods pegp_references vr_lwf zscl with --backbone ViT-B-16: the reference images and "
+            "words are what tiny_clip_32.glyphs was pretrained on",
         ),
         (("--data-root", "."), "--benchmark named_glyphs with --data-root .: "),
         (("--options", "n_colours=3"), "unexpected keyword argument 'n_colours'"),

@@ -154,7 +154,11 @@ def test_switches_change_one_thing_each():
         ({"methods": ["frozen"]}, "frozen: none of zero_shot, plain"),
         ({"pet": [{"kind": "context"}]}, "context: .*missing 1 required"),
         ({"published": {"plain": [1.0, 2.0, 3.0]}}, "published.plain"),
-        ({"methods": ("plain", "zscl")}, "zscl: holds on to images that the tiny CLIP was"),
+        ({"methods": ("plain", "zscl")}, "zscl: goes by images or words that the tiny CLIP was"),
+        (
+            {"methods": ("plain", "vr_lwf")},
+            "vr_lwf: goes by images or words that the tiny CLIP was",
+        ),
     ],
 )
 def test_what_a_clip_can_not_be_is_refused(changes, message):

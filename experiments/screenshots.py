@@ -9,6 +9,7 @@ docs/report_400.png and docs/report_1600.png, or into --out. Nothing is fetched 
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -18,7 +19,18 @@ from report import page_of, parts_of
 
 DOCS = Path(__file__).parents[1] / "docs"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-SIZES = {400: 1400, 1600: 1900}  # width and height, in CSS pixels
+HEIGHTS = {400: 1400, 1600: 1900}  # by width, in CSS pixels: at least, then to the end of a figure
+# Adds to a page how high a picture of it is that cuts through no figure. Told the width, as a
+# browser without a window may open no window that is as narrow.
+MEASURE = """<script>
+onload = () => {
+  document.documentElement.style.width = "WIDTHpx";
+  const boxes = [...document.querySelectorAll("figure")].map(f => f.getBoundingClientRect());
+  const whole = end => boxes.every(box => end <= box.top || box.bottom <= end);
+  const ends = boxes.map(box => box.bottom).filter(end => end >= HEIGHT && whole(end));
+  document.documentElement.dataset.end = ends.length ? Math.ceil(Math.min(...ends)) + 12 : HEIGHT;
+};
+</script>"""
 QUIET = (
     "--headless",
     "--no-sandbox",  # in containers the sandbox can't be made; the page is our own
@@ -47,19 +59,50 @@ def find_browser() -> str:
     return found
 
 
-def take(browser: str, page: Path, width: int, height: int, out: Path) -> None:
-    """Write what the browser shows of a page in a window of this size.
+def run(browser: str, page: Path, width: int, height: int, *flags: str) -> str:
+    """Open a page in a window of this size, and return what the browser prints.
 
     Raises:
-        RuntimeError: the browser wrote nothing; its own words are passed on.
+        RuntimeError: the browser failed; its own words are passed on.
+    """
+    with TemporaryDirectory() as profile:
+        window = (f"--user-data-dir={profile}", f"--window-size={width},{height}")
+        command = [browser, *QUIET, *window, *flags, page.resolve().as_uri()]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    if done.returncode:
+        raise RuntimeError(f"{browser} failed: {done.stderr.strip()[-500:]}")
+    return done.stdout
+
+
+def end_of(browser: str, page: Path, width: int, height: int) -> int:
+    """The height at which a picture cuts through no figure: this or a little more.
+
+    Raises:
+        RuntimeError: the browser failed, or did not say.
+    """
+    script = MEASURE.replace("WIDTH", str(width)).replace("HEIGHT", str(height))
+    measured = page.with_name("measured.html")
+    measured.write_text(page.read_text(encoding="utf-8") + script, encoding="utf-8")
+    dumped = run(browser, measured, width, height, "--dump-dom")
+    found = re.search(r'data-end="(\d+)"', dumped)
+    if found is None:
+        raise RuntimeError(
+            f"{browser} did not say how high the page is: it printed {dumped[:500]!r}"
+        )
+    return int(found[1])
+
+
+def take(browser: str, page: Path, width: int, height: int, out: Path) -> None:
+    """Write a picture of a page of this width, and of this height or a little more.
+
+    Raises:
+        RuntimeError: the browser failed, or wrote nothing.
     """
     out.unlink(missing_ok=True)
-    with TemporaryDirectory() as profile:
-        flags = [*QUIET, f"--user-data-dir={profile}", f"--window-size={width},{height}"]
-        command = [browser, *flags, f"--screenshot={out.resolve()}", page.resolve().as_uri()]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    height = end_of(browser, page, width, height)
+    run(browser, page, width, height, f"--screenshot={out.resolve()}")
     if not out.exists():
-        raise RuntimeError(f"{browser} wrote no {out}: {done.stderr.strip()[-500:]}")
+        raise RuntimeError(f"{browser} wrote no {out}: see whether it can write there")
 
 
 def main() -> None:
@@ -75,7 +118,7 @@ def main() -> None:
         with TemporaryDirectory() as folder:
             page = Path(folder) / "report.html"
             page.write_text(page_of(parts_of(args.results)), encoding="utf-8")
-            for width, height in SIZES.items():
+            for width, height in HEIGHTS.items():
                 take(browser, page, width, height, args.out / f"report_{width}.png")
     except (RuntimeError, ValueError, OSError, subprocess.TimeoutExpired) as error:
         parser.error(str(error))

@@ -171,8 +171,9 @@ def sections(recipes: dict[str, Recipe], done: dict[tuple[str, str], list[Record
         published = {row: getattr(recipe, view) for row, recipe in recipes.items()}
         if any(published.values()):
             lines = [
-                [row, method, *cells(published[row].get(method), records, prefix)]
-                for (row, method), records in done.items()
+                [row, method, *cells(numbers.get(method), done.get((row, method), []), prefix)]
+                for row, numbers in published.items()
+                for method in dict.fromkeys((*(m for r, m in done if r == row), *numbers))
             ]
             found.append(f"{title}\n\n{markdown([TITLES, *lines])}\n")
     return found

@@ -109,30 +109,6 @@ def hallucination_rate(scores_true: Tensor, scores_foils: Tensor) -> float:
         >>> hallucination_rate(torch.tensor([0.5, 0.5]), torch.tensor([[0.1, 0.5], [0.2, 0.3]]))
         0.25
     """
-    return float(_fooled(scores_true, scores_foils).double().mean())
-
-
-def fooled_images(scores_true: Tensor, scores_foils: Tensor) -> float:
-    """Share of images for which some foil scores at least as high as the true caption.
-
-    Stricter than ``hallucination_rate``, and higher the more foils there are. Arguments and errors are
-    the same.
-
-    Example:
-        >>> fooled_images(torch.tensor([0.5, 0.5]), torch.tensor([[0.1, 0.5], [0.2, 0.3]]))
-        0.5
-    """
-    return float(_fooled(scores_true, scores_foils).any(dim=1).double().mean())
-
-
-def _first_is_right(scores: Tensor, right: Tensor) -> Tensor:
-    """For each row whether its best right score is above all wrong ones, as 0 or 1."""
-    best = scores.masked_fill(~right, -torch.inf).amax(dim=1)
-    rival = scores.masked_fill(right, -torch.inf).amax(dim=1)
-    return (best > rival).double()
-
-
-def _fooled(scores_true: Tensor, scores_foils: Tensor) -> Tensor:
     _require_finite(scores_true=scores_true, scores_foils=scores_foils)
     fits = scores_true.ndim == 1 and scores_foils.ndim == 2
     if not fits or len(scores_true) != len(scores_foils) or not scores_foils.numel():
@@ -140,7 +116,14 @@ def _fooled(scores_true: Tensor, scores_foils: Tensor) -> Tensor:
             f"scores_true has shape {tuple(scores_true.shape)} and scores_foils "
             f"{tuple(scores_foils.shape)}: must be (n,) and (n, K) with n and K at least 1"
         )
-    return scores_foils >= scores_true[:, None]
+    return float((scores_foils >= scores_true[:, None]).double().mean())
+
+
+def _first_is_right(scores: Tensor, right: Tensor) -> Tensor:
+    """For each row whether its best right score is above all wrong ones, as 0 or 1."""
+    best = scores.masked_fill(~right, -torch.inf).amax(dim=1)
+    rival = scores.masked_fill(right, -torch.inf).amax(dim=1)
+    return (best > rival).double()
 
 
 def _require_retrieval(images: Tensor, texts: Tensor, captions: Tensor) -> None:

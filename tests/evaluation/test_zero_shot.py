@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from avl_pegp.evaluation import (
-    fooled_images,
     hallucination_rate,
     recall_at_1,
     transfer_avg_last,
@@ -114,11 +113,10 @@ def test_features_that_cannot_be_compared_are_refused(images, texts, captions, m
         recall_at_1(images, texts, captions)
 
 
-def test_foils_that_win_or_tie_are_counted_by_pairs_and_by_images():
+def test_foils_that_win_or_tie_are_counted_by_pairs():
     true = torch.tensor([0.5, 0.5, 0.5])
     foils = torch.tensor([[0.6, 0.5, 0.4, 0.0], [0.1, 0.1, 0.1, 0.1], [0.9, 0.9, 0.9, 0.1]])
     assert hallucination_rate(true, foils) == pytest.approx(5 / 12)
-    assert fooled_images(true, foils) == pytest.approx(2 / 3)
 
 
 def test_at_chance_half_of_the_pairs_are_lost_whatever_the_number_of_foils():
@@ -126,11 +124,8 @@ def test_at_chance_half_of_the_pairs_are_lost_whatever_the_number_of_foils():
     for foils in (1, 8):
         scores = torch.randn(20_000, 1 + foils, generator=g)
         assert hallucination_rate(scores[:, 0], scores[:, 1:]) == pytest.approx(0.5, abs=0.02)
-        lost = fooled_images(scores[:, 0], scores[:, 1:])
-        assert lost == pytest.approx(foils / (foils + 1), abs=0.02)
 
 
-@pytest.mark.parametrize("rate", [hallucination_rate, fooled_images])
 @pytest.mark.parametrize(
     ("true", "foils", "message"),
     [
@@ -143,6 +138,6 @@ def test_at_chance_half_of_the_pairs_are_lost_whatever_the_number_of_foils():
         (torch.ones(1), torch.tensor([[torch.nan]]), "scores_foils has NaN"),
     ],
 )
-def test_scores_that_cannot_be_compared_are_refused(rate, true, foils, message):
+def test_scores_that_cannot_be_compared_are_refused(true, foils, message):
     with pytest.raises(ValueError, match=message):
-        rate(true, foils)
+        hallucination_rate(true, foils)

@@ -62,7 +62,8 @@ def create_clip(
         ValueError: an unknown name or tag; a tag of weights with another activation (QuickGELU or
             not); no weights that ``True`` could mean; a tokenizer that is only on a hub; an option
             of the tiny model; or class names or a template that ``CLIPClassifier`` refuses.
-        TypeError: one of the towers is of another kind; ``pretrained`` is neither a bool nor a path.
+        TypeError: one of the towers is of another kind; ``pretrained`` is neither a bool nor a path;
+            ``vision_cfg`` or ``text_cfg`` is no dict; or ``tokenizer`` is no function.
         WeightsError: the file can't be read or does not fit, the download failed, or the weights in
             the package are damaged.
 
@@ -96,6 +97,7 @@ def _tiny(
         raise ValueError(
             f"{option}={value!r} is not an option of {name}, whose architecture is fixed: leave it out"
         )
+    _require_file(name, pretrained, "it has none, True is for the weights of this package")
     weights = None if isinstance(pretrained, bool) else read_clip_weights(Path(pretrained))
     clip = create_tiny_clip(pretrained is True)
     if weights is not None:
@@ -148,11 +150,17 @@ def _tag(name: str, pretrained: bool | str | os.PathLike[str]) -> str | None:
         return None
     if open_clip.get_pretrained_cfg(name, pretrained):
         return pretrained
-    if not Path(pretrained).suffix and not Path(pretrained).exists():
-        raise ValueError(
-            f"pretrained={pretrained!r} is neither a tag of {name} nor a file: {known}, or pass a file"
-        )
+    _require_file(name, pretrained, known)
     return None
+
+
+def _require_file(name: str, pretrained: bool | str | os.PathLike[str], tags: str) -> None:
+    """Refuse a word that was meant as a tag."""
+    is_word = isinstance(pretrained, str) and not Path(pretrained).suffix
+    if is_word and not Path(str(pretrained)).exists():
+        raise ValueError(
+            f"pretrained={pretrained!r} is neither a tag of {name} nor a file: {tags}, or pass a file"
+        )
 
 
 def _tokenizer(name: str, text: dict[str, Any]) -> Tokenizer:

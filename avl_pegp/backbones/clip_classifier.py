@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from avl_pegp.backbones.clip_images import require_images
 from avl_pegp.backbones.clip_prompts import ClassPrompts, require_told_apart
 from avl_pegp.backbones.clip_text import TextTower
-from avl_pegp.backbones.clip_tokens import distinct_texts, listed_texts, tokenise
+from avl_pegp.backbones.clip_tokens import distinct_texts, listed_texts, require_tokens, tokenise
 from avl_pegp.backbones.tensor_marks import TensorMark, mark_of
 from avl_pegp.backbones.weights_source import WeightsSource
 from avl_pegp.pet.context import ContextEmbedding
@@ -51,7 +51,7 @@ class CLIPClassifier(nn.Module):
 
     Example:
         >>> from avl_pegp import create_clip
-        >>> model = create_clip("tiny_clip_32.glyphs", ["a red square", "a blue circle"])
+        >>> model = create_clip("tiny_clip_32.glyphs", ["capital a", "digit two"])
         >>> model(torch.zeros(4, 3, 32, 32)).shape
         torch.Size([4, 2])
     """
@@ -123,7 +123,12 @@ class CLIPClassifier(nn.Module):
         return self.encode_tokens(tokenise(self.tokenizer, listed, self._prompts.room))
 
     def encode_tokens(self, tokens: Tensor) -> Tensor:
-        """Text features of unit length for token numbers ``(T, N)``."""
+        """Text features of unit length for token numbers ``(T, N)``.
+
+        Raises:
+            ValueError: no tokens, or numbers that the model does not have.
+        """
+        require_tokens(tokens, self.clip.vocab_size)
         features = self._text.encode(tokens.to(self.clip.logit_scale.device))
         return F.normalize(self.text_features(features), dim=-1)
 
@@ -210,6 +215,7 @@ class CLIPClassifier(nn.Module):
         names, room = distinct_texts("class_names", class_names), int(self.clip.context_length)
         prompts = ClassPrompts(self.tokenizer, self.template, room, names)
         tokens = prompts.tokens(range(len(names)), range(len(names)), self._context)
+        require_tokens(tokens, self.clip.vocab_size)
         require_told_apart(names, tokens, self._text.root.token_embedding)
         return prompts
 

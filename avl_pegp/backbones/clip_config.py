@@ -29,6 +29,7 @@ def config_of(name: str, options: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: an unknown name, with the nearest known ones, or an option that the
             configuration does not have.
+        TypeError: ``vision_cfg`` or ``text_cfg`` is not a dict.
 
     Example:
         >>> config_of("ViT-B-32", {"vision_cfg": {"layers": 2}})["vision_cfg"]
@@ -42,6 +43,11 @@ def config_of(name: str, options: dict[str, Any]) -> dict[str, Any]:
             f"name={name!r} is not a known model; choose {TINY_CLIP} or a name of open_clip, nearest "
             f"are {', '.join(nearest)}. open_clip.list_models() lists more."
         )
+    for tower in _TOWERS:
+        if not isinstance(options.get(tower, {}), dict):
+            raise TypeError(
+                f"{tower}={options[tower]!r}: must be a dict of values to replace, as {{'layers': 6}}"
+            )
     _check_options(options, open_clip.CLIP)
     _check_options(options.get("vision_cfg", {}), open_clip.CLIPVisionCfg)
     _check_options(options.get("text_cfg", {}), open_clip.CLIPTextCfg)

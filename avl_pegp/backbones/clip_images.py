@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 __all__ = ["require_images"]
@@ -19,15 +20,23 @@ def require_images(images: Tensor, visual: Any) -> None:
     changed as floats afterwards, or are in half precision, have no steps and pass.
 
     Args:
-        images: to be floats ``(B, 3, h, w)`` of the tower's size, normalised.
+        images: to be floats ``(B, 3, h, w)`` of the tower's size and dtype, normalised.
         visual: open_clip's image tower, with ``image_size``, ``image_mean`` and ``image_std``.
     """
+    weights = next(p for p in visual.parameters() if p.dim() == 4)  # of the patch embedding
     size = tuple(visual.image_size)
     fits = images.dim() == 4 and len(images) and images.shape[1:] == (3, *size)
     if not fits or not images.is_floating_point():
         raise ValueError(
             f"images {tuple(images.shape)} of {images.dtype}: must be floats (B, 3, {size[0]}, "
             f"{size[1]}), at least one; use the transforms of transforms_of(model)"
+        )
+    # autocast does not touch doubles
+    is_cast = torch.is_autocast_enabled(images.device.type) and images.dtype != torch.float64
+    if images.dtype != weights.dtype and not is_cast:
+        raise ValueError(
+            f"images of {images.dtype}: must be of {weights.dtype}, as the model is; use "
+            f"images.to({weights.dtype}), or torch.autocast"
         )
     pixels = images.detach().float()
     mean, std = (pixels.new_tensor(v)[:, None, None] for v in (visual.image_mean, visual.image_std))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor
 
-__all__ = ["distinct_texts", "listed_texts", "tokenise"]
+__all__ = ["distinct_texts", "listed_texts", "require_tokens", "tokenise"]
 
 
 def listed_texts(field: str, texts: Iterable[str]) -> tuple[str, ...]:
@@ -64,7 +64,7 @@ def tokenise(tokenizer: Any, texts: Sequence[str], room: int) -> Tensor:
         room: tokens, with the start and the end.
 
     Raises:
-        ValueError: a text is longer.
+        ValueError: a text is longer, or the tokenizer gives something else than whole numbers (T, N).
     """
     for text in texts:
         length = _length(tokenizer, text)
@@ -73,8 +73,39 @@ def tokenise(tokenizer: Any, texts: Sequence[str], room: int) -> Tensor:
                 f"{text!r} has {length} tokens with its start and end: must have at most {room} tokens; "
                 "shorten it, or the template"
             )
-    tokens: Tensor = tokenizer(list(texts))
-    return tokens
+    tokens = tokenizer(list(texts))
+    fits = isinstance(tokens, Tensor) and tokens.dim() == 2 and len(tokens) == len(texts)
+    if not fits or tokens.is_floating_point():
+        given = (
+            f"{tuple(tokens.shape)} of {tokens.dtype}"
+            if isinstance(tokens, Tensor)
+            else "no tensor"
+        )
+        raise ValueError(
+            f"the tokenizer gave {type(tokens).__name__}, {given}: must give int64 ({len(texts)}, N), "
+            "as open_clip.get_tokenizer(NAME) does"
+        )
+    return cast(Tensor, tokens)
+
+
+def require_tokens(tokens: Tensor, vocabulary: int) -> None:
+    """Raise ValueError for token numbers that a model does not have, or for none.
+
+    Args:
+        tokens: ``(T, N)``.
+        vocabulary: how many the model has.
+
+    Example:
+        >>> import torch
+        >>> require_tokens(torch.tensor([[1, 3]]), 4)
+    """
+    if not tokens.numel():
+        raise ValueError(f"tokens {tuple(tokens.shape)}: must be (T, N) with T and N at least 1")
+    if not tokens.is_meta and tokens.max() >= vocabulary:
+        raise ValueError(
+            f"tokens has {int(tokens.max())}: must be below {vocabulary}, the size of the model's "
+            "vocabulary; use the tokenizer that the model was trained with"
+        )
 
 
 def _length(tokenizer: Any, text: str) -> int:

@@ -97,9 +97,9 @@ def zero_shot_accuracy(
     Example:
         >>> from avl_pegp import create_clip
         >>> from torch.utils.data import TensorDataset
-        >>> model = create_clip("tiny_clip_32.glyphs", ["a red square"])
+        >>> model = create_clip("tiny_clip_32.glyphs", ["capital a"])
         >>> dataset = TensorDataset(torch.zeros(3, 3, 32, 32), torch.tensor([1, 1, 1]))
-        >>> zero_shot_accuracy(model, dataset, ["a blue circle", "a green star"]) in (0.0, 1.0)
+        >>> zero_shot_accuracy(model, dataset, ["capital b", "digit two"]) in (0.0, 1.0)
         True
     """
     texts = encoded_classes(model, class_names, batch_size)

@@ -45,9 +45,9 @@ def matching(
         >>> import torch
         >>> from torch.utils.data import TensorDataset
         >>> from avl_pegp import create_clip
-        >>> model = create_clip("tiny_clip_32.glyphs", ["a red square"])
+        >>> model = create_clip("tiny_clip_32.glyphs", ["capital a"])
         >>> dataset = TensorDataset(torch.zeros(2, 3, 32, 32), torch.tensor([0, 1]))
-        >>> captions = ["a red square", "a blue square"]
+        >>> captions = ["a red capital a", "a blue capital a"]
         >>> matching(model, dataset, captions, torch.tensor([[1], [0]]))["hallucination"]
         0.5
     """

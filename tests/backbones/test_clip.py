@@ -124,6 +124,11 @@ def test_prompts_are_made_with_the_template() -> None:
             "openai",
             r"quick_gelu=False and .* quick_gelu=True: pass name='ViT-B-32-quick",
         ),
+        (
+            TINY_CLIP,
+            "openai",
+            "neither a tag of tiny_clip_32.glyphs nor a file: it has none, True is",
+        ),
         ("ViT-B-33", False, "name='ViT-B-33' is not a known model; .*ViT-B-32"),
     ],
 )

@@ -205,6 +205,16 @@ class TestBadInput:
         ):
             CLIPClassifier(small_clip().clip, tokenizer, NAMES, "a {}")
 
+    def test_token_numbers_beyond_the_vocabulary_are_refused(self):
+        model, message = small_clip(), "tokens has 49408: must be below 49408, .*the tokenizer that"
+        beyond = torch.tensor([[49406, 49408, 49407]])
+        with pytest.raises(ValueError, match=message):
+            model.encode_tokens(beyond)
+        with pytest.raises(ValueError, match=message):
+            CLIPClassifier(model.clip, lambda texts: beyond, ["fox"], "a {}")
+        with pytest.raises(ValueError, match=r"tokens \(0, 3\): must be \(T, N\) with T and N at"):
+            model.encode_tokens(beyond[:0])
+
     def test_what_the_clip_lacks_is_named_itself(self):
         clip = small_clip().clip
         del clip.text_eos_id  # as in early versions of open_clip
@@ -250,6 +260,20 @@ class TestBadInput:
         else:  # no evidence
             assert model(scaled).isfinite().all()
         assert model(normalize(scaled, mean, std)).isfinite().all()
+
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+    def test_images_of_another_dtype_are_refused_unless_torch_casts_them(self, dtype):
+        model, images = small_clip(torch.float32), IMAGES.to(dtype)
+        with pytest.raises(
+            ValueError, match=f"images of {dtype}: must be of torch.float32, as the"
+        ):
+            model(images)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert model(IMAGES.half()).isfinite().all()
+            with pytest.raises(
+                ValueError, match="images of torch.float64: must be of torch.float32"
+            ):
+                model(IMAGES)
 
     def test_floats_between_0_and_1_are_not_refused(self):
         assert small_clip()(IMAGES.abs()).isfinite().all()

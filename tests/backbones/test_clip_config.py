@@ -74,6 +74,12 @@ def test_other_options_are_refused_with_the_possible_ones(options: dict, message
         config_of("ViT-B-32", options)
 
 
+@pytest.mark.parametrize("tower", ["vision_cfg", "text_cfg"])
+def test_options_of_a_tower_that_are_no_dict_are_refused(tower: str) -> None:
+    with pytest.raises(TypeError, match=f"{tower}=None: must be a dict of values to replace"):
+        config_of("ViT-B-32", {tower: None})
+
+
 @pytest.mark.parametrize("name", ["ViT-B32", "vit-b-32", "", "tiny_clip_32.glyph"])
 def test_an_unknown_name_is_refused_with_the_nearest(name: str) -> None:
     near = "tiny_clip_32.glyphs" if name.startswith("tiny") else "ViT-B-32"

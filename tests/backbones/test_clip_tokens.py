@@ -46,5 +46,18 @@ def test_one_around_a_tokenizer_of_transformers_cuts_nothing(of_transformers):
 
 
 def test_a_tokenizer_that_counts_nothing_is_taken_at_its_word():
-    tokens = tokenise(lambda texts: torch.ones(len(texts), 4), ["a long text"] * 2, 4)
+    tokens = tokenise(lambda texts: torch.ones(len(texts), 4).long(), ["a long text"] * 2, 4)
     assert tokens.shape == (2, 4)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([[1, 2]], "gave list, no tensor: must give int64"),
+        (torch.ones(1, 4), r"gave Tensor, \(1, 4\) of torch.float32: must give int64 \(1, N\)"),
+        (torch.ones(4).long(), r"gave Tensor, \(4,\) of torch.int64"),
+    ],
+)
+def test_a_tokenizer_that_gives_something_else_is_refused(given, message):
+    with pytest.raises(ValueError, match=f"the tokenizer {message}"):
+        tokenise(lambda texts: given, ["fox"], 4)

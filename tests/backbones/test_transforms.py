@@ -107,7 +107,9 @@ def test_training_has_the_steps_and_ranges_of_the_published_code() -> None:
 
 def clip_of(name: str, **options) -> torch.nn.Module:
     with torch.device("meta"):
-        return create_clip(name, ["a"], tokenizer=lambda t: torch.zeros(len(t), 16), **options)
+        return create_clip(
+            name, ["a"], tokenizer=lambda t: torch.zeros(len(t), 16).long(), **options
+        )
 
 
 CLIPS = {

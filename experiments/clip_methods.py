@@ -10,7 +10,7 @@ from methods import CENTRED, METHODS, Menu, Method, Tuning
 from torch import Tensor
 
 from avl_pegp import Adapter, Context, LinearAdapter, LoRA, PEGPPlugin, Prefix, Prompt
-from avl_pegp.benchmarks.captioned import render_scenes
+from avl_pegp.benchmarks import normalise, render_scenes
 from avl_pegp.benchmarks.named_characters import PRETRAINING_CHARACTERS
 from avl_pegp.benchmarks.scenes import draw_scenes
 from avl_pegp.plugins import ZSCLPlugin, random_sentences, vr_lwf
@@ -38,7 +38,7 @@ PETS = {  # settings found by hand on seed 0
 def references() -> tuple[list[str], Tensor]:
     """Captions and images such as those of pretraining, for methods that want some to go by."""
     scenes = draw_scenes(_REFERENCES, 1, PRETRAINING_CHARACTERS)
-    images = render_scenes(scenes, 1).float() / 127.5 - 1
+    images = normalise(render_scenes(scenes, 1))
     return list(dict.fromkeys(scene.caption() for scene in scenes)), images
 
 

@@ -10,7 +10,7 @@ from methods import CENTRED, METHODS, Menu, Method, Tuning
 from torch import Tensor
 
 from avl_pegp import Adapter, Context, LinearAdapter, LoRA, PEGPPlugin, Prefix, Prompt
-from avl_pegp.benchmarks.captioned import render_scenes
+from avl_pegp.benchmarks import normalise, render_scenes
 from avl_pegp.benchmarks.named_characters import PRETRAINING_CHARACTERS
 from avl_pegp.benchmarks.named_glyphs import UNTOUCHED_CHARACTERS
 from avl_pegp.benchmarks.scenes import draw_scenes, is_held_out
@@ -43,7 +43,7 @@ def references() -> tuple[list[str], Tensor]:
     """
     shown = [c for c in PRETRAINING_CHARACTERS if c not in UNTOUCHED_CHARACTERS]
     scenes = draw_scenes(REFERENCES, 1, shown, lambda scene: not is_held_out(scene))
-    images = render_scenes(scenes, 1).float() / 127.5 - 1
+    images = normalise(render_scenes(scenes, 1))
     return list(dict.fromkeys(scene.caption() for scene in scenes)), images
 
 

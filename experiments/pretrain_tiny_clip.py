@@ -40,7 +40,7 @@ from tqdm import tqdm
 from weights_file import write_weights
 
 from avl_pegp.backbones.tiny_clip import create_tiny_clip, packed
-from avl_pegp.benchmarks.captioned import render_scenes
+from avl_pegp.benchmarks import normalise, render_scenes
 from avl_pegp.benchmarks.named_characters import (
     CYRILLIC,
     HELD_OUT_CHARACTERS,
@@ -69,11 +69,6 @@ LARGEST_SCALE = math.log(100)
 VALIDATION_SEED_OFFSET = 1_000_000  # far from the seeds of the epochs, which count up from --seed
 
 tokenize = SimpleTokenizer(context_length=16)
-
-
-def normalise(images: Tensor) -> Tensor:
-    """uint8 images to the floats that the model expects (mean 0.5, standard deviation 0.5)."""
-    return images.float() / 127.5 - 1
 
 
 def shown(scene: Scene) -> bool:

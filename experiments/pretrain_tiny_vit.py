@@ -27,7 +27,7 @@ from tqdm import tqdm
 from weights_file import write_weights
 
 from avl_pegp.backbones.tiny_vit import PRETRAINING_CHARACTERS, create_tiny_vit
-from avl_pegp.benchmarks.rendering import render_glyphs
+from avl_pegp.benchmarks import normalise, render_glyphs
 
 LOOK_ALIKES = ("Cc", "Il", "Kk", "Oo", "Pp", "Ss", "Uu", "Vv", "Ww", "Xx", "Zz")
 BATCH_SIZE = 128
@@ -45,11 +45,6 @@ def classes_of_characters() -> Tensor:
     ]
     known = sorted(set(names))
     return torch.tensor([known.index(name) for name in names])
-
-
-def normalise(images: Tensor) -> Tensor:
-    """uint8 images to the floats that the model expects (mean 0.5, standard deviation 0.5)."""
-    return images.float() / 127.5 - 1
 
 
 def batches(per_class: int, seed: int, classes: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

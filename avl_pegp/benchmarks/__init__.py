@@ -7,6 +7,7 @@ from typing import Any
 
 from avalanche.benchmarks import CLScenario
 
+from avl_pegp.benchmarks._images import normalise
 from avl_pegp.benchmarks.blurry import BlurryTasks, si_blurry
 from avl_pegp.benchmarks.blurry_streams import blurry_digits, blurry_glyphs
 from avl_pegp.benchmarks.captioned import SCENE_DOMAINS, render_scenes
@@ -72,6 +73,7 @@ __all__ = [
     "join_images",
     "named_datasets",
     "named_glyphs",
+    "normalise",
     "online_benchmark",
     "render_glyphs",
     "render_scenes",

@@ -24,7 +24,15 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
 
 
 def normalise(image: Tensor) -> Tensor:
-    """uint8 0..255 to float32 -1..1: mean 0.5 and standard deviation 0.5, as the tiny ViT expects."""
+    """uint8 images of any shape, 0..255, to float32 -1..1: mean 0.5 and standard deviation 0.5.
+
+    So the tiny ViT and the tiny CLIP expect them.
+
+    Example:
+        >>> import torch
+        >>> normalise(torch.tensor([0, 255], dtype=torch.uint8))
+        tensor([-1.,  1.])
+    """
     return image.float() / 127.5 - 1
 
 

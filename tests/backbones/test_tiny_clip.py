@@ -9,7 +9,7 @@ from torch import nn
 
 from avl_pegp.backbones import WeightsError, WeightsSource, tiny_clip
 from avl_pegp.backbones.tiny_clip import create_tiny_clip, packed, unpacked
-from avl_pegp.benchmarks.captioned import render_scenes
+from avl_pegp.benchmarks import normalise, render_scenes
 from avl_pegp.benchmarks.named_characters import NAMES
 from avl_pegp.benchmarks.scenes import COLOURS, draw_scenes
 
@@ -81,7 +81,7 @@ def test_names_that_were_never_shown_differ_in_the_shipped_weights() -> None:
 def test_the_shipped_weights_know_colours() -> None:
     model = create_tiny_clip(pretrained=True).eval()
     scenes = draw_scenes(200, seed=7, characters="ABC5Ω")
-    image = model.encode_image(render_scenes(scenes, seed=7).float() / 127.5 - 1, normalize=True)
+    image = model.encode_image(normalise(render_scenes(scenes, seed=7)), normalize=True)
     names = list(COLOURS)
     text = model.encode_text(tokenize([f"a {name} character" for name in names]), normalize=True)
     found = (image @ text.mT).argmax(1).tolist()

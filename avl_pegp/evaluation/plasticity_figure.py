@@ -12,13 +12,15 @@ from matplotlib.figure import Figure
 from avl_pegp.evaluation.look import legend_below, panels_of, shortened, style_of, tidy
 
 Points = Mapping[str, tuple[Sequence[float], Sequence[float]]]
+_TOO_CLOSE = (0.12, 0.05)  # of a panel's width and height: labels would run into each other
 
 
 def stability_plasticity(lines: Mapping[str, Points], title: str) -> Figure:
     """Accuracy on what is new against forgetting of what is old, one panel and line a PET.
 
-    Up and left is better. Each point has its label, and the standard deviation over seeds, where there
-    are several. Where no points are joined, a legend has their labels, so that they may lie close.
+    Up and left is better. Each point has its label, which it shares with points that it lies on, and
+    the standard deviation over seeds, where there are several. Where no points are joined, a legend
+    has the labels.
 
     Args:
         lines: for each PET, in the order in which points are joined, a label and the values (shares) of
@@ -53,23 +55,42 @@ def stability_plasticity(lines: Mapping[str, Points], title: str) -> Figure:
         axes[i].set_xlabel("task-aware forgetting (points)")
         if i % 2 == 0:
             axes[i].set_ylabel("accuracy on new experiences (%)")
-    if not are_joined:
+    if are_joined:
+        for axis, points in zip(axes, lines.values(), strict=True):  # once all have one scale
+            _label(axis, points)
+    else:
         legend_below(figure, axes, columns=2 * min(2, len(lines)))
     return figure
 
 
 def _draw_line(axis: Axes, points: Points, style: dict[str, Any]) -> None:
-    """Joined points, and controls as hollow ones beside them; each has its label at it."""
-    centres = {label: 100 * np.mean(values, axis=1) for label, values in points.items()}
-    joined = [centre for label, centre in centres.items() if not label.startswith("*")]
+    """Joined points, and controls as hollow ones beside them."""
+    joined = [_centre(values) for label, values in points.items() if not label.startswith("*")]
     axis.plot(*np.array(joined).reshape(-1, 2).T, lw=1.5, **style)
-    for label, (x, y) in centres.items():
-        control = label.startswith("*")
-        fill: dict[str, Any] = {"mfc": "white"} if control else {}
-        _draw_point(axis, points[label], {**style, **fill})
-        shift = (6, -11) if control else (6, 5)
-        name = shortened(label.removeprefix("*"), 24)
-        axis.annotate(name, (x, y), shift, textcoords="offset points", fontsize=8)
+    for label, values in points.items():
+        fill: dict[str, Any] = {"mfc": "white"} if label.startswith("*") else {}
+        _draw_point(axis, values, {**style, **fill})
+
+
+def _label(axis: Axes, points: Points) -> None:
+    """Each point's label beside it; those too close for labels of their own share one."""
+    reach = np.multiply(_TOO_CLOSE, np.ptp([axis.get_xlim(), axis.get_ylim()], axis=1))
+    shared: list[tuple[Any, list[str]]] = []
+    for label, values in points.items():
+        place = _centre(values)
+        near = (ls for at, ls in shared if (np.abs(place - at) < reach).all())
+        names = next(near, None)
+        if names is None:
+            shared.append((place, names := []))
+        names.append(shortened(label.removeprefix("*"), 24))
+    for place, names in shared:
+        words = shortened(", ".join(names), 40)
+        axis.annotate(words, place, (6, 5), textcoords="offset points", fontsize=8)
+
+
+def _centre(values: tuple[Sequence[float], Sequence[float]]) -> Any:
+    """The mean over seeds, in percent."""
+    return 100 * np.mean(values, axis=1)
 
 
 def _draw_points(axis: Axes, points: Points, styles: Mapping[str, dict[str, Any]]) -> None:

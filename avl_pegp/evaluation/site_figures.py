@@ -72,7 +72,7 @@ def drift_over_time(
     """Relative squared change of each site's map on old features, after each experience.
 
     Panels and lines as in ``rank_growth``; the scale is logarithmic, and what is unknown or below
-    0.0001 % is left out.
+    0.0001 % is left out. A panel without a line says so.
 
     Args:
         history: ``plugin.drift()`` after each experience.
@@ -118,7 +118,7 @@ def by_block(
         for i, (kind, sites) in enumerate(kinds.items()):
             values = [_percent(shares.get(site), log) for site in sites.values()]
             axis.plot([*sites], values, label=kind, ms=5, lw=1.2, **style_of(i))
-        if not any(np.isfinite(line.get_ydata()).any() for line in axis.lines):
+        if not _shows_a_number(axis):
             say_in(axis, _why_empty([*shares.values()], log))
         tidy(axis, name)
         axis.set_xlabel("block")
@@ -206,6 +206,8 @@ def _over_time(
     for axis in axes:
         axis.set_xlabel("experiences learned" if grown is None else "times that bases grew")
         count_on(axis.xaxis)
+        if not _shows_a_number(axis):
+            say_in(axis, f"nothing known above {_LOWEST:g} %")
     axes[0].set_ylabel(label)
     return figure
 
@@ -228,6 +230,11 @@ def _by_kind(
 def _percent(share: float | None, log: bool) -> float:
     """NaN for what is not known, or has no place on a logarithmic scale."""
     return math.nan if share is None or (log and 100 * share < _LOWEST) else 100 * share
+
+
+def _shows_a_number(axis: Axes) -> bool:
+    """Whether any point of any line is drawn."""
+    return any(np.isfinite(line.get_ydata()).any() for line in axis.lines)
 
 
 def _why_empty(shares: Sequence[float | None], log: bool) -> str:

@@ -23,6 +23,14 @@ def test_points_of_the_curve_are_means_in_percent_with_their_deviation():
     assert top[1] - bottom[1] == pytest.approx(2 * 100 * 0.02 / 2**0.5)
 
 
+def test_points_that_lie_on_each_other_share_a_label():
+    points = {**POINTS, "0.99": ([0.011], [0.821]), "*first_session": ([0.01], [0.82])}
+    first, second = stability_plasticity({"lora": points, "prompt": POINTS}, "title").axes
+    assert [text.get_text() for text in first.texts] == ["0.9", "1, 0.99, first_session"]
+    assert [text.get_text() for text in second.texts] == ["0.9", "1"]
+    assert [text.xy for text in first.texts] == [pytest.approx((6, 91)), pytest.approx((1, 82))]
+
+
 def test_every_pet_has_its_own_panel_line_and_marker():
     pets = ["lora", "adapter", "prompt", "prefix", "context"]
     axes = stability_plasticity(dict.fromkeys(pets, POINTS), "title").axes

@@ -102,6 +102,14 @@ def test_a_panel_without_a_line_says_why(drift, about):
     assert about in second.texts[0].get_text()
 
 
+@pytest.mark.parametrize("drift", [0.0, 1e-9, None])
+def test_a_kind_of_site_that_never_drifted_says_so(drift):
+    history = [{"0.A": 0.1, "0.B": drift}, {"0.A": 0.2, "0.B": drift}]
+    moved, stayed = drawn(drift_over_time(history, "title")).axes[:2]
+    assert not moved.texts
+    assert stayed.texts[0].get_text() == "nothing known above 0.0001 %"
+
+
 def test_a_panel_whose_kinds_are_not_drawn_says_so():
     pets = {pet: {f"blocks.0.{pet}{kind}": 0.5 for kind in range(5)} for pet in "abcd"}
     *drawn_ones, last = drawn(by_block(pets, "title", "rank")).axes

@@ -15,6 +15,7 @@ from avl_pegp.benchmarks.named_characters import PRETRAINING_CHARACTERS
 from avl_pegp.benchmarks.named_glyphs import UNTOUCHED_CHARACTERS
 from avl_pegp.benchmarks.scenes import draw_scenes, is_held_out
 from avl_pegp.plugins import ZSCLPlugin, random_sentences, vr_lwf
+from avl_pegp.projection import Protection
 
 REFERENCES = 500  # images, each with a caption
 
@@ -63,6 +64,12 @@ def with_references(**pegp: Any) -> PEGPPlugin:
     return PEGPPlugin(references=references()[1].split(100), **pegp)
 
 
+def softly(eta: float) -> Method:
+    """PEGP whose steps lose only this share of what lies along old features (η of NSP²)."""
+    soft = protected(0.95, protection=Protection(centred=True, eta=eta), rebase=False)
+    return replace(METHODS["pegp"], pegp=soft)
+
+
 OF_PRETRAINING = {"zscl", "vr_lwf", "pegp_references"}  # they go by references()
 CONTROLS = ("zero_shot", "plain", "first_session")  # run whether or not they are asked for
 SLOWER = 0.25  # of the PET's rate: where a method is better at it, see clip_search.py
@@ -75,6 +82,8 @@ CLIP_METHODS: dict[str, Method] = {
     "zscl": Method(rival=zscl),
     "vr_lwf": Method(rival=vr_lwf_of_words),
     "pegp": METHODS["pegp"],
+    "pegp_90": softly(0.9),
+    "pegp_75": softly(0.75),
     "pegp_references": replace(METHODS["pegp"], plugin=with_references),
 }
 

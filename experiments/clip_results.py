@@ -104,11 +104,17 @@ def template(benchmark: str, epochs: int = 5, **options: object) -> Job:
 
 
 WITH_REFERENCES = ("pegp_references",)
+SOFTLY = ("pegp_90", "pegp_75")
 
 
 def references_for(pet: str) -> Sequence[str]:
     """Reference images say nothing to PETs of the text tower; for the prefix, the prompt will do."""
     return () if pet in ("text_lora", "context", "prefix") else WITH_REFERENCES
+
+
+def softly_for(pet: str) -> Sequence[str]:
+    """Soft projection was tried with the PETs of the image side."""
+    return () if pet in ("text_lora", "context") else SOFTLY
 
 
 RIVALS = ("lwf", "ewc", "zscl")
@@ -120,7 +126,10 @@ SECTIONS = (
         "characters that pretraining never showed, another domain, and colours. The last three columns "
         "match upright characters with captions.",
         template("named_glyphs", train_per_class=40),
-        {pet: (*(RIVALS if pet == "lora" else ()), *references_for(pet)) for pet in PETS},
+        {
+            pet: (*(RIVALS if pet == "lora" else ()), *references_for(pet), *softly_for(pet))
+            for pet in PETS
+        },
         {**ACCURACIES, "untouched": untouched, **MATCHING},
         "At PEGP's rate plain tuning forgets what it learned in other domains, far beyond what "
         "zero_shot loses as classes join. That rate is too high for it: at a quarter it forgets "
@@ -143,7 +152,7 @@ SECTIONS = (
         "each judged by its own classes. Transfer: accuracy before a data set is trained; Avg: over all "
         "times; Last: at the end (ZSCL's three numbers).",
         template("named_datasets", train_per_class=20),
-        {"lora": ("zscl", *WITH_REFERENCES), "linear_adapter": WITH_REFERENCES},
+        {"lora": ("zscl", *WITH_REFERENCES, *SOFTLY), "linear_adapter": WITH_REFERENCES},
         TRANSFER,
         "Here plain tuning ends below zero_shot at either rate, and PEGP with LoRA above it; on "
         "which data set comes last much depends. A small rate keeps Transfer better than PEGP "
@@ -159,7 +168,7 @@ SECTIONS = (
         "one attribute, that the model prefers to the true one: in the five domains, and, like the two "
         "columns of retrieval, in the plain domain, which no experience trains.",
         template("captioned_domains", characters="AG25"),
-        {"lora": WITH_REFERENCES, "linear_adapter": ()},
+        {"lora": (*WITH_REFERENCES, *SOFTLY), "linear_adapter": ()},
         {
             **{name: ACCURACIES[name] for name in list(ACCURACIES)[:3]},
             "hallucination in domains": at_end("hallucination_in_domains"),

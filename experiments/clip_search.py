@@ -3,9 +3,10 @@
     python experiments/clip_search.py --out runs/clip_search
 
 The stream is named_glyphs as docs/clip_results.md has it, on seed 0. Every candidate is a method at a
-share of its PET's rate; PEGP also at lower energies than the PET's own. Prints tables, and of each
-method the best by the mean of final and average accuracy. plain_tuned has one share for all PETs: the
-one that is best over them. What is found is written into clip_methods.py by hand. Run it again to go on.
+share of its PET's rate; PEGP also at lower energies than the PET's own, and softly. Prints tables, and
+of each method the best by the mean of final and average accuracy. plain_tuned has one share for all
+PETs: the one that is best over them. What is found is written into clip_methods.py by hand. Run it
+again to go on.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import replace
 from statistics import mean
 
 from clip_methods import CLIP_METHODS, PETS, protected
-from clip_results import SECTIONS, references_for
+from clip_results import SECTIONS, SOFTLY, references_for, softly_for
 from job import Job
 from page import table
 from resumable import many_runs
@@ -25,13 +26,11 @@ from avl_pegp.evaluation import Record
 SEEDS = (0,)
 LOWER = {  # energies
     f"pegp {energy}": replace(CLIP_METHODS["pegp"], pegp=protected(energy, rebase=False))
-    for energy in (0.9, 0.7)
+    for energy in (0.95, 0.9, 0.8, 0.6)
 }
 SHARES = {  # of the PET's rate
     "plain": (1.0, 0.25, 0.125),
-    "pegp": (1.0, 0.25),
-    **dict.fromkeys(LOWER, (0.25,)),
-    "pegp_references": (1.0, 0.25),
+    **dict.fromkeys(("pegp", *LOWER, *SOFTLY, "pegp_references"), (1.0, 0.25)),
     **dict.fromkeys(("ewc", "lwf", "zscl"), (1.0, 0.25, 0.125)),
 }
 
@@ -56,6 +55,7 @@ def methods_of(pet: str) -> list[str]:
         *(("ewc", "lwf", "zscl") if pet == "lora" else ()),
         "pegp",
         *LOWER,
+        *softly_for(pet),
         *references_for(pet),
     ]
 

@@ -137,8 +137,9 @@ SECTIONS = (
         "at a quarter it forgets less, and ends above PEGP with LoRA, Adapter, Prefix and Prompt. Of "
         "what it then still forgets PEGP forgets a quarter at most on the image side, with Prefix two "
         "fifths, at the price of what small steps learn for all domains alike: with LoRA and Adapter "
-        "neither lower energies nor a quarter of the rate made up for that on seed 0. `pegp_90` takes only nine tenths of a "
-        "step's part along old features away. It ends within a point of plain_tuned or above it, and "
+        "neither lower energies nor a quarter of the rate made up for that on seed 0. "
+        "`pegp_90` takes only nine tenths of a step's part along old features away. "
+        "It ends within a point of plain_tuned or above it, and "
         "forgets next to nothing beyond zero_shot with LoRA, Prefix and Prompt, but two thirds to "
         "three quarters as much as plain_tuned with the linear adapter and the Adapter; `pegp_75` "
         "ends at most a point higher, and forgets more. What tuning "
@@ -183,8 +184,9 @@ SECTIONS = (
         },
         "Captions recur in every domain, so that tuning pays: PEGP with LoRA gains most, also "
         "over plain tuning at its own rate, and forgets little of any domain, where plain tuning "
-        "keeps the last ones; projecting softly costs a point. In the domains that are trained all tuning makes the model "
-        "hallucinate less than zero_shot, PEGP least; in the plain one all add a point or two, "
+        "keeps the last ones; projecting softly costs a point. In the domains "
+        "that are trained all tuning makes the model hallucinate less than zero_shot, "
+        "PEGP least; in the plain one all add a point or two, "
         "PEGP with LoRA no less than plain tuning. Reference images change nothing in that; why "
         "was not looked into.",
     ),
@@ -211,8 +213,8 @@ The model is the tiny CLIP that ships with the package; numbers of larger ones n
 - PETs' and PEGP's settings were searched by hand on seed 0 of `named_glyphs` with all experiences in one
   domain. There plain tuning did hardly worse than PEGP, on seed 1 better; that the domain changes was
   decided after seeing this, and tried on seed 1, which is among those reported. PEGP's settings were not
-  changed after it, though on seed 0 Prompt, Adapter and Prefix are better at a quarter of their rates; the
-  soft rows were added after a search on seed 0.
+  changed after it, though on seed 0 Prompt, Adapter and Prefix are better at a quarter of their rates;
+  the soft rows were added after a search on seed 0.
 """
 
 

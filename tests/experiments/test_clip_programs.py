@@ -10,7 +10,7 @@ import clip_results
 import clip_search
 import pytest
 import resumable
-from clip_methods import PETS
+from clip_methods import CLIP_METHODS, PETS
 
 #: What is forgotten, lost on what is untouched, and hallucinated in these made-up runs.
 COST = {"zero_shot": 0.1, "plain": 0.4, "plain_tuned": 0.2, "pegp": 0.15}
@@ -63,6 +63,16 @@ def test_every_pet_stands_beside_its_controls(asked):
             assert (benchmark, pet, method) in rows
         assert (benchmark, "none", "zero_shot") in rows
     assert {pet for benchmark, pet, _ in rows if benchmark == "named_glyphs"} == {*PETS, "none"}
+
+
+@pytest.mark.parametrize(("method", "share"), [("pegp_90", 0.9), ("pegp_75", 0.75)])
+def test_soft_rows_take_their_share_of_a_step_with_every_pet_of_the_image_side(method, share):
+    pets = [pet for pet in PETS if clip_results.softly_for(pet)]
+    assert {*PETS} - {*pets} == {"text_lora", "context"}
+    rows = [(pet, method) for pet in pets]
+    for job in clip_results.SECTIONS[0].job.variants(rows, [0], CLIP_METHODS, pets=PETS):
+        pegp = job.learner(["A", "B"]).pegp.pegp
+        assert (pegp.protection.eta, pegp.protection.centred) == (share, True)
 
 
 def test_losses_are_shares_of_what_each_plain_control_loses_beyond_zero_shot(asked, tmp_path):

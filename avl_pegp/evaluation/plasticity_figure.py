@@ -8,11 +8,19 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Annotation
 
 from avl_pegp.evaluation.look import legend_below, panels_of, shortened, style_of, tidy
 
 Points = Mapping[str, tuple[Sequence[float], Sequence[float]]]
-_TOO_CLOSE = (0.12, 0.05)  # of a panel's width and height: labels would run into each other
+_TOUCHING = (0.03, 0.04)  # of a panel's width and height: points that are drawn on each other
+_MARKER = 4  # pixels from a point's centre to its edge
+_SIDES: list[tuple[tuple[int, int], dict[str, Any]]] = [  # of a point, the first choice first
+    ((6, 5), {"ha": "left", "va": "bottom"}),
+    ((6, -5), {"ha": "left", "va": "top"}),
+    ((-6, 5), {"ha": "right", "va": "bottom"}),
+    ((-6, -5), {"ha": "right", "va": "top"}),
+]
 
 
 def stability_plasticity(lines: Mapping[str, Points], title: str) -> Figure:
@@ -56,7 +64,8 @@ def stability_plasticity(lines: Mapping[str, Points], title: str) -> Figure:
         if i % 2 == 0:
             axes[i].set_ylabel("accuracy on new experiences (%)")
     if are_joined:
-        for axis, points in zip(axes, lines.values(), strict=True):  # once all have one scale
+        figure.draw_without_rendering()  # from here on all have one scale, and their places
+        for axis, points in zip(axes, lines.values(), strict=True):
             _label(axis, points)
     else:
         legend_below(figure, axes, columns=2 * min(2, len(lines)))
@@ -73,8 +82,8 @@ def _draw_line(axis: Axes, points: Points, style: dict[str, Any]) -> None:
 
 
 def _label(axis: Axes, points: Points) -> None:
-    """Each point's label beside it; those too close for labels of their own share one."""
-    reach = np.multiply(_TOO_CLOSE, np.ptp([axis.get_xlim(), axis.get_ylim()], axis=1))
+    """Each point's label beside it; points that are drawn on each other share one."""
+    reach = np.multiply(_TOUCHING, np.ptp([axis.get_xlim(), axis.get_ylim()], axis=1))
     shared: list[tuple[Any, list[str]]] = []
     for label, values in points.items():
         place = _centre(values)
@@ -83,9 +92,33 @@ def _label(axis: Axes, points: Points) -> None:
         if names is None:
             shared.append((place, names := []))
         names.append(shortened(label.removeprefix("*"), 24))
+    spots = axis.transData.transform([_centre(values) for values in points.values()])
     for place, names in shared:
-        words = shortened(", ".join(names), 40)
-        axis.annotate(words, place, (6, 5), textcoords="offset points", fontsize=8)
+        _put_beside(axis, shortened(", ".join(names), 40), place, spots)
+
+
+def _put_beside(axis: Axes, words: str, place: Any, spots: Any) -> None:
+    """Write at the side of a place where this covers least; ``spots`` are all points, in pixels."""
+    others = [text.get_window_extent() for text in axis.texts]
+    sides = [
+        axis.annotate(words, place, shift, textcoords="offset points", fontsize=8, **alignment)
+        for shift, alignment in _SIDES
+    ]
+    drawn = [line.get_path() for line in axis.lines]
+    drawn += [path for bars in axis.collections for path in bars.get_paths()]
+    paths = [path.transformed(axis.transData) for path in drawn]
+
+    def covered(text: Annotation) -> int:
+        box = text.get_window_extent()
+        crossed = sum(path.intersects_bbox(box, filled=False) for path in paths)
+        beyond = 1 - axis.bbox.count_contains([box.min, box.max]) // 2
+        hidden = box.padded(_MARKER).count_contains(spots) + box.count_overlaps(others)
+        return crossed + beyond + hidden
+
+    best = min(sides, key=covered)
+    for text in sides:
+        if text is not best:
+            text.remove()
 
 
 def _centre(values: tuple[Sequence[float], Sequence[float]]) -> Any:

@@ -31,6 +31,18 @@ def test_points_that_lie_on_each_other_share_a_label():
     assert [text.xy for text in first.texts] == [pytest.approx((6, 91)), pytest.approx((1, 82))]
 
 
+def test_labels_cover_neither_points_nor_each_other():
+    """The first choice, above right of the point, would cover the next point and its label."""
+    points = {"a long name": ([0.05], [0.80]), "beside": ([0.09], [0.805]), "far": ([0.4], [0.9])}
+    (axis,) = stability_plasticity({"lora": points}, "title").axes
+    boxes = [text.get_window_extent() for text in axis.texts]
+    centres = axis.transData.transform([(100 * x[0], 100 * y[0]) for x, y in points.values()])
+    assert [text.get_text() for text in axis.texts] == [*points]
+    assert not any(box.count_contains(centres) for box in boxes)
+    assert [box.count_overlaps(boxes) for box in boxes] == [1, 1, 1]  # each its own alone
+    assert all(axis.bbox.count_contains([box.min, box.max]) == 2 for box in boxes)
+
+
 def test_every_pet_has_its_own_panel_line_and_marker():
     pets = ["lora", "adapter", "prompt", "prefix", "context"]
     axes = stability_plasticity(dict.fromkeys(pets, POINTS), "title").axes

@@ -31,6 +31,6 @@ print(type(Job("", "", weights="random").model(["a", "b"])).__name__)
 
 
 def test_programs_start_and_vision_transformers_are_built_without_open_clip():
-    command = [sys.executable, "-W", "ignore", "-c", CODE]
+    command = [sys.executable, "-c", CODE]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("VisionTransformer\n", "")

@@ -84,21 +84,22 @@ def _draw_line(axis: Axes, points: Points, style: dict[str, Any]) -> None:
 def _label(axis: Axes, points: Points) -> None:
     """Each point's label beside it; points that are drawn on each other share one."""
     reach = np.multiply(_TOUCHING, np.ptp([axis.get_xlim(), axis.get_ylim()], axis=1))
-    shared: list[tuple[Any, list[str]]] = []
-    for label, values in points.items():
-        place = _centre(values)
-        near = (ls for at, ls in shared if (np.abs(place - at) < reach).all())
-        names = next(near, None)
-        if names is None:
-            shared.append((place, names := []))
-        names.append(shortened(label.removeprefix("*"), 24))
-    spots = axis.transData.transform([_centre(values) for values in points.values()])
-    for place, names in shared:
-        _put_beside(axis, shortened(", ".join(names), 40), place, spots)
+    places = {label: _centre(values) for label, values in points.items()}
+    shared: list[list[str]] = []
+    for label, place in places.items():
+        near = (ls for ls in shared if any((abs(place - places[at]) < reach).all() for at in ls))
+        touching = next(near, None)
+        if touching is None:
+            shared.append(touching := [])
+        touching.append(label)
+    spots = axis.transData.transform([*places.values()])
+    for labels in shared:
+        words = ", ".join(shortened(label.removeprefix("*"), 24) for label in labels)
+        _put_beside(axis, shortened(words, 40), places[labels[0]], spots)
 
 
 def _put_beside(axis: Axes, words: str, place: Any, spots: Any) -> None:
-    """Write at the side of a place where this covers least; ``spots`` are all points, in pixels."""
+    """Write at the side of a place where this harms least; ``spots`` are all points, in pixels."""
     others = [text.get_window_extent() for text in axis.texts]
     sides = [
         axis.annotate(words, place, shift, textcoords="offset points", fontsize=8, **alignment)
@@ -108,14 +109,14 @@ def _put_beside(axis: Axes, words: str, place: Any, spots: Any) -> None:
     drawn += [path for bars in axis.collections for path in bars.get_paths()]
     paths = [path.transformed(axis.transData) for path in drawn]
 
-    def covered(text: Annotation) -> int:
+    def harm(text: Annotation) -> tuple[bool, int, int]:
+        """Unreadable is worse than to hide a point, and this is worse than a line across."""
         box = text.get_window_extent()
+        is_lost = box.count_overlaps(others) > 0 or axis.bbox.count_contains(box.corners()) < 4
         crossed = sum(path.intersects_bbox(box, filled=False) for path in paths)
-        beyond = 1 - axis.bbox.count_contains([box.min, box.max]) // 2
-        hidden = box.padded(_MARKER).count_contains(spots) + box.count_overlaps(others)
-        return crossed + beyond + hidden
+        return is_lost, box.padded(_MARKER).count_contains(spots), crossed
 
-    best = min(sides, key=covered)
+    best = min(sides, key=harm)
     for text in sides:
         if text is not best:
             text.remove()

@@ -134,8 +134,8 @@ gradient: Adam runs without weight decay here, and an energy below 1 gives up mo
 
 ## Stability against plasticity
 
-Drawn by `python experiments/sweep_energy.py --out runs/energy` on the stream whose style shifts: one line
-a PET, one point a share of energy, mean and deviation of three seeds; hollow points are controls.
+Drawn by `python experiments/sweep_energy.py --out runs/energy` on the stream whose style shifts: one
+line a PET, one point a share of energy, mean and deviation of three seeds; hollow points are controls.
 
 ![Accuracy on new experiences against forgetting](energy.png)
 """

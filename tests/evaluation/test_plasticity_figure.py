@@ -43,6 +43,18 @@ def test_labels_cover_neither_points_nor_each_other():
     assert all(axis.bbox.count_contains([box.min, box.max]) == 2 for box in boxes)
 
 
+def test_a_label_crosses_lines_sooner_than_the_edge():
+    """To the right of the first point there are bars above and below, to its left is no room."""
+    points = {"a long name": ([0.0], [0.8]), "up": ([0.01, 0.11], [0.7, 0.9]), "on": ([0.5], [0.8])}
+    (axis,) = stability_plasticity({"lora": points}, "title").axes
+    first, *others = (text.get_window_extent() for text in axis.texts)
+    lines = [line.get_path().transformed(axis.transData) for line in axis.lines]
+    lines += [p.transformed(axis.transData) for c in axis.collections for p in c.get_paths()]
+    assert any(line.intersects_bbox(first, filled=False) for line in lines)
+    assert axis.bbox.count_contains(first.corners()) == 4
+    assert first.count_overlaps(others) == 0
+
+
 def test_every_pet_has_its_own_panel_line_and_marker():
     pets = ["lora", "adapter", "prompt", "prefix", "context"]
     axes = stability_plasticity(dict.fromkeys(pets, POINTS), "title").axes

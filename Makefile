@@ -1,4 +1,4 @@
-# make demo: see forgetting, and PEGP without it.  make test: run the tests.
+# make demo: see forgetting, and PEGP without it.  make test: run the quick tests.  make test-all: run all.
 # Each sets up what it needs in .venv once; PYTHON chooses the interpreter.
 
 PYTHON ?= python3
@@ -6,7 +6,7 @@ BIN := .venv/bin
 # Threads that wait must not burn the cores that others need.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: demo test lint docs clean
+.PHONY: demo test test-all lint docs clean
 
 demo: .venv/installed
 	rm -rf runs/demo
@@ -14,6 +14,9 @@ demo: .venv/installed
 	$(BIN)/python experiments/class_incremental.py --benchmark split_glyphs --pet lora --epochs 2 --out runs/demo/glyphs
 
 test: .venv/installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not long"
+
+test-all: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 lint: .venv/installed

@@ -27,6 +27,7 @@ def recipe(tiny, launch):
     return run
 
 
+@pytest.mark.long
 def test_all_pets_and_the_controls_leave_records_figures_and_logs(recipe, tmp_path, capsys):
     pets = ["lora", "adapter", "prefix", "prompt"]
     records = recipe(tmp_path, "--pet", *pets, "--epochs", "1")

@@ -76,6 +76,7 @@ def require_constant(record):
     assert record.zero_shot["average"] == pytest.approx(record.zero_shot["last"])  # rows are alike
 
 
+@pytest.mark.long
 def test_every_method_runs_on_new_classes(recipe, tmp_path):
     flags = (*QUICK, "--batch-size", "8", "--methods", *CLIP_METHODS)
     records = {r.method: r for r in recipe("clip_incremental", tmp_path, *flags)}
@@ -114,6 +115,7 @@ def test_the_order_of_data_sets_is_written_down(recipe, tmp_path):
     assert first.config["datasets"] != other.config["datasets"]
 
 
+@pytest.mark.long
 def test_every_pet_runs_under_pegp(recipe, tmp_path):
     flags = (*QUICK, "--batch-size", "64", "--pet", *PETS)
     records = {r.pet: r for r in recipe("clip_incremental", tmp_path, *flags)}

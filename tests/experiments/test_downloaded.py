@@ -34,7 +34,10 @@ def recipe(launch):
     [
         (class_incremental, "image_folder", "image_folder", ("n_experiences=2",), 2),
         (online, "image_folder", "image_folder", ("n_experiences=2",), 2),
-        (domain_incremental, "core50_instances", "core50", ("categories=true",), 8),
+        pytest.param(
+            *(domain_incremental, "core50_instances", "core50", ("categories=true",), 8),
+            marks=pytest.mark.long,
+        ),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )

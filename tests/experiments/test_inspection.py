@@ -22,6 +22,7 @@ def glyphs_for_digits(tiny, monkeypatch):
     monkeypatch.setitem(BENCHMARKS, "split_digits", BENCHMARKS["split_glyphs"])
 
 
+@pytest.mark.long
 def test_every_picture_of_the_page_is_made(launch, glyphs_for_digits, tmp_path):
     launch(inspection, tmp_path, "--epochs", "1")
     made = {path.name for path in tmp_path.iterdir()}
@@ -34,6 +35,7 @@ def test_every_picture_of_the_page_is_made(launch, glyphs_for_digits, tmp_path):
             assert len(image.getcolors(2**20)) > 50  # something is drawn
 
 
+@pytest.mark.long
 def test_the_benchmark_tells_the_cost_of_looking(tiny, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["benchmark_inspection.py", "--pairs", "2"])
     benchmark_inspection.main()

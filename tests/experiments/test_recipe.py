@@ -59,6 +59,7 @@ def test_a_file_says_how_to_run_it_and_where_its_numbers_come_from(table, row):
     assert all("#" in line or line.startswith("kind") for line in settings)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("table", "row"), ROWS, ids=NAMES)
 def test_a_row_trains_two_steps_in_the_real_architecture(table, row, miniature, tmp_path):
     recipe = load(table, row)
@@ -80,6 +81,7 @@ def test_a_row_trains_two_steps_in_the_real_architecture(table, row, miniature, 
     assert 0 <= accuracy.class_incremental[0][0] <= 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("method", "contexts"), [("ewc", 2), ("lwf", 2), ("first_session", 0)])
 def test_contexts_are_kept_per_experience_where_each_is_tuned(
     method, contexts, miniature, tmp_path

@@ -56,6 +56,7 @@ def test_a_setting_runs_what_is_asked_for_and_the_controls(
         assert (tmp_path / "tensorboard" / f"{r.pet}-{r.method}-seed0").is_dir()
 
 
+@pytest.mark.long
 def test_every_method_runs_on_one_stream(recipe, tmp_path):
     records = recipe("class_incremental", tmp_path, "--epochs", "1", "--methods", *METHODS)
     assert {r.method for r in records} == METHODS.keys()

@@ -15,6 +15,7 @@ from avl_pegp import create_clip
 from avl_pegp.pet import Adapter, Context, LinearAdapter, LoRA, Prefix, Prompt, attach
 from avl_pegp.pet import trainable_tensors as trained
 
+pytestmark = pytest.mark.long
 ONE_BLOCK = {"layers": 1}
 NAMES = ["fox", "old road"]
 IN_FULL_SIZE = ("ViT-B-16", "ViT-B-32-quickgelu", "ViT-L-14", "ViT-B-16-SigLIP")

@@ -15,12 +15,7 @@ from avl_pegp.evaluation.look import legend_below, panels_of, shortened, style_o
 Points = Mapping[str, tuple[Sequence[float], Sequence[float]]]
 _TOUCHING = (0.03, 0.04)  # of a panel's width and height: points that are drawn on each other
 _MARKER = 4  # pixels from a point's centre to its edge
-_SIDES: list[tuple[tuple[int, int], dict[str, Any]]] = [  # of a point, the first choice first
-    ((6, 5), {"ha": "left", "va": "bottom"}),
-    ((6, -5), {"ha": "left", "va": "top"}),
-    ((-6, 5), {"ha": "right", "va": "bottom"}),
-    ((-6, -5), {"ha": "right", "va": "top"}),
-]
+_SIDES = ((6, 5), (6, -5), (-6, 5), (-6, -5))  # of a point, in points, the first choice first
 
 
 def stability_plasticity(lines: Mapping[str, Points], title: str) -> Figure:
@@ -102,8 +97,16 @@ def _put_beside(axis: Axes, words: str, place: Any, spots: Any) -> None:
     """Write at the side of a place where this harms least; ``spots`` are all points, in pixels."""
     others = [text.get_window_extent() for text in axis.texts]
     sides = [
-        axis.annotate(words, place, shift, textcoords="offset points", fontsize=8, **alignment)
-        for shift, alignment in _SIDES
+        axis.annotate(
+            words,
+            place,
+            (x, y),
+            ha="left" if x > 0 else "right",
+            va="bottom" if y > 0 else "top",
+            textcoords="offset points",
+            fontsize=8,
+        )
+        for x, y in _SIDES
     ]
     drawn = [line.get_path() for line in axis.lines]
     drawn += [path for bars in axis.collections for path in bars.get_paths()]

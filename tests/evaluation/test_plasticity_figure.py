@@ -40,7 +40,8 @@ def test_labels_cover_neither_points_nor_each_other():
     assert [text.get_text() for text in axis.texts] == [*points]
     assert not any(box.count_contains(centres) for box in boxes)
     assert [box.count_overlaps(boxes) for box in boxes] == [1, 1, 1]  # each its own alone
-    assert all(axis.bbox.count_contains([box.min, box.max]) == 2 for box in boxes)
+    assert all(axis.bbox.count_contains(box.corners()) == 4 for box in boxes)
+    assert (boxes[2].min > centres[2]).all()  # where nothing is in the way, above right
 
 
 def test_a_label_crosses_lines_sooner_than_the_edge():

@@ -6,6 +6,7 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 Rule = Literal["ncm", "lda"]
 
@@ -66,6 +67,13 @@ class ClassStatistics:
             self.scatter += torch.outer(gap, gap) * (old * n / (old + n))
             self.means[c] += gap * (n / (old + n))
             self.counts[c] += n
+
+    def make_room(self, classes: int) -> None:
+        """Have rows for this many classes, as a classifier that has grown."""
+        more = classes - len(self.counts)
+        if more > 0:
+            self.counts = F.pad(self.counts, (0, more))
+            self.means = F.pad(self.means, (0, 0, 0, more))
 
     def logits(self, features: Tensor) -> Tensor:
         """``(B, d)`` → ``(B, C)`` in the features' dtype; −∞ for classes never seen."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,8 +17,8 @@ from avl_pegp.evaluation.site_metrics import SiteMetric
 from avl_pegp.evaluation.site_numbers import shares
 from avl_pegp.pet.config import require_positive
 from avl_pegp.plugins.experience import classes_of, origin_of, predict, statistics_loader, task_of
+from avl_pegp.plugins.heads import heads_of
 from avl_pegp.plugins.pegp import PEGPPlugin
-from avl_pegp.projection.classifier import find_classifier
 from avl_pegp.projection.moments import Moment
 from avl_pegp.projection.observing import Observer, inference_state
 from avl_pegp.projection.sites import Site
@@ -132,11 +132,12 @@ class MeasuredDrift(SiteMetric):
         modules = {name: (site.module, site.groups) for name, site in coverage.observed().items()}
         observer = Observer(modules, {})
         first = next(iter(coverage.sites.values()))
-        head = find_classifier(strategy.model, self.pegp.classifier, may_be_frozen=True)
-        with inference_state(strategy.model), observer.watching(), _noting(first, head) as noted:
+        heads = list(heads_of(strategy, self.pegp.classifier, may_be_frozen=True).values())
+        with inference_state(strategy.model), observer.watching(), _noting(first, heads) as noted:
             logits, _ = predict(strategy, batch)
         observer.end_of_batch()
-        outputs = {"logits": logits[:, classes].double().cpu()}
+        known = [c for c in classes if c < logits.shape[1]]  # the heads of tasks differ in width
+        outputs = {"logits": logits[:, known].double().cpu()}
         if noted.features:
             outputs["features"] = torch.cat(noted.features).double().cpu()
         if not self.pegp.rebase:
@@ -153,7 +154,7 @@ class _Noted:
 
 
 @contextmanager
-def _noting(site: Site, head: nn.Module | None) -> Iterator[_Noted]:
+def _noting(site: Site, heads: Sequence[nn.Module]) -> Iterator[_Noted]:
     """In this block, what comes and goes is noted, by hooks that know nothing of the meter."""
     noted = _Noted()
 
@@ -167,6 +168,6 @@ def _noting(site: Site, head: nn.Module | None) -> Iterator[_Noted]:
 
     with ExitStack() as hooks:
         hooks.callback(site.module.register_forward_hook(give).remove)
-        if head is not None:
+        for head in heads:
             hooks.callback(head.register_forward_pre_hook(receive).remove)
         yield noted

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any, cast
 
+import torch
 from avalanche.benchmarks import DatasetExperience
 from avalanche.training.plugins import SupervisedPlugin
 from avalanche.training.templates import SupervisedTemplate
@@ -21,9 +23,11 @@ from avl_pegp.plugins.experience import (
     statistics_loader,
 )
 from avl_pegp.plugins.forward_pass import around_next_forward
+from avl_pegp.plugins.heads import heads_of
 from avl_pegp.plugins.progress import watched
-from avl_pegp.projection.classifier import find_classifier
+from avl_pegp.projection.heads import Classifier
 from avl_pegp.projection.observing import inference_state
+from avl_pegp.wrappers import named_root
 
 
 class ClassStatisticsPlugin(SupervisedPlugin[SupervisedTemplate]):
@@ -31,15 +35,20 @@ class ClassStatisticsPlugin(SupervisedPlugin[SupervisedTemplate]):
 
     After an experience, what the classifier receives is averaged for each class over the training
     data, in eval mode under the evaluation transform. From then on evaluation's logits are those of
-    ``ClassStatistics``; training is left as it is. The classes are rows of the model's classifier.
+    ``ClassStatistics``; training is left as it is. The classes are rows of the model's classifier. Where
+    it has a head for each task, each has statistics of its own, and a batch must be of one task; where
+    several heads answer together, their logits are averaged.
 
     In an online stream the training minibatches themselves feed the statistics (replayed samples
     excluded), with the features that they had then: each sample is seen once.
 
     Args:
         rule: ``"lda"`` or ``"ncm"``.
-        classifier: path of the linear classifier, ``None`` for the model's ``get_classifier()``.
+        classifier: path of the linear classifier; ``None`` has it found, as ``PEGP`` does.
         progress: show a bar while statistics are gathered.
+
+    Attributes:
+        of_heads: the statistics by the path of the head.
 
     Example:
         >>> ClassStatisticsPlugin("ncm").rule  # Naive(..., plugins=[PEGPPlugin(), this])
@@ -47,23 +56,37 @@ class ClassStatisticsPlugin(SupervisedPlugin[SupervisedTemplate]):
     """
 
     def __init__(
-        self, rule: Rule = "lda", classifier: str | None = None, *, progress: bool = True
+        self, rule: Rule = "lda", classifier: Classifier = None, *, progress: bool = True
     ) -> None:
         super().__init__()
         ClassStatistics(classes=1, width=1, rule=rule)  # refuses an unknown rule at once
         self.rule: Rule = rule
         self.classifier = classifier
         self.progress = progress
-        self.statistics: ClassStatistics | None = None
-        self._features: Tensor | None = None
+        self.of_heads: dict[str, ClassStatistics] = {}
+        self._paths: list[str] = []
+        self._features: dict[str, Tensor] = {}
+
+    @property
+    def statistics(self) -> ClassStatistics | None:
+        """Those of the only head; ``None`` before any were stored.
+
+        Raises:
+            ValueError: there are several heads: see ``of_heads``.
+        """
+        if len(self.of_heads) > 1:
+            raise ValueError(
+                f"statistics: there are several, of {', '.join(self.of_heads)}; take one of of_heads"
+            )
+        return next(iter(self.of_heads.values()), None)
 
     def before_train_dataset_adaptation(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
         """Refuse an empty experience before Avalanche trips over it."""
         require_samples(strategy.experience)
 
     def before_training_exp(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
-        """Refuse a model without a linear classifier before any time is spent."""
-        self._layer(strategy.model)
+        """Find the classifier, or refuse the model, before any time is spent."""
+        self._find(strategy)
 
     def before_forward(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
         """In online streams: watch the classifier's input while training."""
@@ -73,15 +96,14 @@ class ClassStatisticsPlugin(SupervisedPlugin[SupervisedTemplate]):
     def after_forward(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
         """In online streams: add this minibatch to the statistics."""
         if is_online(strategy.experience):
-            statistics = self.statistics or self._new_statistics(strategy.model)
             own = own_samples(strategy)
-            statistics.update(self._taken()[:own], strategy.mb_y[:own])
-            self.statistics = statistics
+            taken = {path: x[:own] for path, x in self._taken(len(strategy.mb_y)).items()}
+            self.of_heads = self._updated(strategy.model, self.of_heads, taken, strategy.mb_y[:own])
 
     def after_training_exp(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
         """Store the statistics of this experience's classes."""
         if not is_online(strategy.experience):
-            self._add(strategy, [strategy.experience], self.statistics, **kwargs)
+            self._add(strategy, [strategy.experience], self.of_heads, **kwargs)
 
     def recompute(
         self,
@@ -94,65 +116,97 @@ class ClassStatisticsPlugin(SupervisedPlugin[SupervisedTemplate]):
         A control, as it needs the old data: what it gains is what stale statistics lost, and what it
         does not win back is lost in the features.
         """
-        self._add(strategy, experiences, None, **kwargs)
+        self._add(strategy, experiences, {}, **kwargs)
 
     def _add(
         self,
         strategy: SupervisedTemplate,
         experiences: Iterable[DatasetExperience[Any]],
-        statistics: ClassStatistics | None,
+        of_heads: Mapping[str, ClassStatistics],
         **kwargs: Any,
     ) -> None:
         """Take over statistics with the experiences added to them, once all went well."""
-        statistics = copy.deepcopy(statistics) or self._new_statistics(strategy.model)
+        added = copy.deepcopy(dict(of_heads))
         size, workers = strategy.eval_mb_size, kwargs.get("num_workers", 0)
+        self._find(strategy)
         with inference_state(strategy.model), self._watching(strategy.model):
             for experience in experiences:
                 loader = statistics_loader(experience, batch_size=size, num_workers=workers)
                 for batch in watched(loader, "class statistics", self.progress):
                     _, y = predict(strategy, batch)
-                    statistics.update(self._taken(), y)
-        self.statistics = statistics
+                    added = self._updated(strategy.model, added, self._taken(len(y)), y)
+        self.of_heads = added
 
     def before_eval_forward(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
-        """Watch the classifier's input while evaluating."""
-        if self.statistics is not None:
+        """Watch what the classifier receives while evaluating."""
+        if self.of_heads:
             around_next_forward(strategy, self._watching(strategy.model))
 
     def after_eval_forward(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
-        """Put the statistics' logits in the place of the linear head's, before any metric."""
-        if self.statistics is not None:
-            strategy.mb_output = self.statistics.logits(self._taken())
+        """Put the statistics' logits in the place of the linear head's, before any metric.
 
-    def _new_statistics(self, model: nn.Module) -> ClassStatistics:
-        layer = self._layer(model)
-        return ClassStatistics(layer.out_features, layer.in_features, self.rule)
+        A head that has not learned anything yet answers itself.
+        """
+        if not self.of_heads:
+            return
+        taken = self._taken(len(strategy.mb_y))
+        known = [
+            self.of_heads[path].logits(x) for path, x in taken.items() if path in self.of_heads
+        ]
+        if known:
+            strategy.mb_output = torch.stack(known).mean(0)
 
-    def _layer(self, model: nn.Module) -> nn.Linear:
-        """The linear layer of the classifier: the trainable one, else the only one."""
-        layer = find_classifier(model, self.classifier, may_be_frozen=True)
-        if layer is None:
+    def _find(self, strategy: SupervisedTemplate) -> None:
+        """Note where the heads are: trainable ones, else all."""
+        self._paths = list(heads_of(strategy, self.classifier, may_be_frozen=True))
+        if not self._paths:
             raise ValueError(
-                f"{type(model).__name__} has no classifier to take features from: name the path of "
-                "its linear layer by classifier="
+                f"{type(strategy.model).__name__} has no classifier to take features from: name the "
+                "path of its linear layer by classifier="
             )
-        return layer
+
+    def _updated(
+        self,
+        model: nn.Module,
+        of_heads: Mapping[str, ClassStatistics],
+        features: Mapping[str, Tensor],
+        labels: Tensor,
+    ) -> dict[str, ClassStatistics]:
+        """The statistics with a batch added to those of the heads that saw it."""
+        of_heads = dict(of_heads)
+        for path, x in features.items():
+            layer = named_root(model).get_submodule(path)
+            classes, width = cast(int, layer.out_features), cast(int, layer.in_features)
+            statistics = of_heads.get(path) or ClassStatistics(classes, width, self.rule)
+            statistics.make_room(classes)
+            statistics.update(x, labels)
+            of_heads[path] = statistics
+        return of_heads
 
     @contextmanager
     def _watching(self, model: nn.Module) -> Iterator[None]:
-        """Inside this block, and only there, what the classifier receives is noted."""
-        self._features = None
-        hook = self._layer(model).register_forward_pre_hook(self._see)
-        try:
+        """Inside this block, and only there, what each head receives is noted."""
+        self._features = {}
+        root = named_root(model)
+        with ExitStack() as hooks:
+            for path in self._paths:
+                hook = root.get_submodule(path).register_forward_pre_hook(partial(self._see, path))
+                hooks.callback(hook.remove)
             yield
-        finally:
-            hook.remove()
 
-    def _see(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        self._features = inputs[0].detach()
+    def _see(self, path: str, module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        self._features[path] = inputs[0].detach()
 
-    def _taken(self) -> Tensor:
-        features, self._features = self._features, None
-        if features is None:
+    def _taken(self, samples: int) -> dict[str, Tensor]:
+        """What each head that was called received, a row for each sample."""
+        features, self._features = self._features, {}
+        if not features:
             raise RuntimeError("the forward pass never called the classifier: no features to use")
-        return features.reshape(-1, features.shape[-1])
+        rows = {path: x.reshape(-1, x.shape[-1]) for path, x in features.items()}
+        wrong = [f"{path} {len(x)}" for path, x in rows.items() if len(x) != samples]
+        if wrong:
+            raise ValueError(
+                f"a batch of {samples} samples, of which the heads saw {', '.join(wrong)}: class "
+                "statistics need one task in a batch, and one row a sample"
+            )
+        return rows

@@ -16,6 +16,8 @@ from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from avl_pegp.projection.heads import logits_of
+
 
 def is_online(experience: DatasetExperience[Any]) -> bool:
     """Whether it is a small piece of an online stream, of which each sample is seen once."""
@@ -49,7 +51,22 @@ def require_samples(experience: DatasetExperience[Any]) -> None:
 def predict(strategy: SupervisedTemplate, batch: Any) -> tuple[Tensor, Tensor]:
     """Logits and targets of a batch ``(x, y)``, or ``(x, y, ..., task label)``."""
     x, y, *rest = (element.to(strategy.device) for element in batch)
-    return avalanche_forward(strategy.model, x, rest[-1] if rest else None), y
+    return require_logits(avalanche_forward(strategy.model, x, rest[-1] if rest else None)), y
+
+
+def require_logits(output: Any) -> Tensor:
+    """The logits in what a model gave: a tensor, or what has ``logits``, as Hugging Face's outputs.
+
+    Raises:
+        TypeError: there are none.
+    """
+    logits = logits_of(output)
+    if logits is None:
+        raise TypeError(
+            f"the model gave a {type(output).__name__}: must be a tensor of logits, or have them by the "
+            "name of logits; wrap the model so that it does"
+        )
+    return logits
 
 
 def own_samples(strategy: SupervisedTemplate) -> int:

@@ -11,9 +11,12 @@ from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor
 from torch.nn import functional as F
 
-from avl_pegp.plugins.experience import classes_of
-from avl_pegp.projection.classifier import ClassifierRows, find_classifier
+from avl_pegp.plugins.experience import classes_of, require_logits
+from avl_pegp.plugins.heads import heads_of
+from avl_pegp.projection.head_rows import HeadRows
+from avl_pegp.projection.heads import Classifier
 from avl_pegp.projection.sites import Site, linear_site
+from avl_pegp.wrappers import named_root
 
 
 def masked_cross_entropy(logits: Tensor, targets: Tensor, classes: Collection[int]) -> Tensor:
@@ -50,12 +53,13 @@ class MaskedCrossEntropy(SupervisedPlugin[SupervisedTemplate]):
     entropy. (Avalanche's own class of this name gives NaN once logits lie about 104 apart.)
 
     Args:
-        classifier: path of the classifier, ``None`` for the model's ``get_classifier()``.
+        classifier: path of the classifier; ``None`` has it found, as ``PEGP`` does; ``False``: the model
+            has none, so that no rows are held.
         temperature: logits are divided by it in training, as VPT-NSP² does.
 
     Raises:
         ValueError: ``temperature`` is not above 0; in training, a target outside the experience's
-            classes.
+            classes, or a classifier that can't be found.
 
     Example:
         >>> criterion = MaskedCrossEntropy()  # Naive(..., criterion=criterion)
@@ -63,15 +67,15 @@ class MaskedCrossEntropy(SupervisedPlugin[SupervisedTemplate]):
         0.6931471824645996
     """
 
-    def __init__(self, classifier: str | None = None, *, temperature: float = 1.0) -> None:
+    def __init__(self, classifier: Classifier = None, *, temperature: float = 1.0) -> None:
         super().__init__()
         if not temperature > 0:
             raise ValueError(f"temperature={temperature!r}: must be above 0")
         self.classifier, self.temperature = classifier, temperature
         self._classes: set[int] | None = None
         self._evaluating = False
-        self._rows = ClassifierRows()
-        self._site: Site | None = None
+        self._sites: dict[str, Site] = {}
+        self._rows = HeadRows({}, {}, None)
 
     def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
         """``(B, C)`` and ``(B,)`` → the mean loss."""
@@ -83,17 +87,33 @@ class MaskedCrossEntropy(SupervisedPlugin[SupervisedTemplate]):
     def before_training_exp(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
         """Note the experience's classes and what the other rows are."""
         self._classes = classes_of(strategy.experience)
-        layer = find_classifier(strategy.model, self.classifier)
-        self._site = None if layer is None else linear_site(strategy.model, layer, ignored=())
-        if self._site is not None:
-            rows = self._site.read(self._site.tensors_of(strategy.model))[0]
-            self._rows.begin(rows, self._classes)
+        heads, root = heads_of(strategy, self.classifier), named_root(strategy.model)
+        self._sites = {name: linear_site(root, layer, ()) for name, layer in heads.items()}
+        self._rows = HeadRows(self._sites, {}, self._classes)
+        self._rows.begin(self._tensors(), None, project=False)
 
+    def after_forward(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
+        """Take the logits, where the model gives more than them."""
+        strategy.mb_output = require_logits(strategy.mb_output)
+
+    def before_update(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
+        """See which of several heads is in use."""
+        parameters = {n: p for site in self._sites.values() for n, p in site.parameters().items()}
+        self._rows.notice({n: p.grad for n, p in parameters.items() if p.grad is not None})
+
+    @torch.no_grad()
     def after_update(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
         """Put other classes' rows back."""
-        if self._site is not None:
-            tensors = self._site.tensors_of(strategy.model)
-            self._site.write(self._rows.kept(self._site.read(tensors)[0])[None], tensors)
+        self._rows.hold(self._tensors(), None)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """The parameters of all heads, by name."""
+        found = (site.parameters().items() for site in self._sites.values())
+        return {name: p.detach() for named in found for name, p in named}
+
+    def after_eval_forward(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
+        """Take the logits, as in training."""
+        strategy.mb_output = require_logits(strategy.mb_output)
 
     def before_eval(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
         """Evaluate over all classes."""

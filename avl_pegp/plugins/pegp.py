@@ -15,6 +15,7 @@ from avl_pegp.plugins.experience import (
     is_online,
     own_samples,
     predict,
+    require_logits,
     require_samples,
     statistics_loader,
     task_of,
@@ -24,6 +25,7 @@ from avl_pegp.plugins.pieces import Pieces
 from avl_pegp.plugins.progress import watched
 from avl_pegp.projection import PEGP, Protection
 from avl_pegp.projection.energy import Energy
+from avl_pegp.projection.heads import Classifier
 from avl_pegp.projection.pegp import Projection
 
 
@@ -53,7 +55,8 @@ class PEGPPlugin(SupervisedPlugin[SupervisedTemplate]):
             (statistics and meters only, for controls).
         samples: training samples that feed the statistics of an experience, ``None`` for all. An
             online stream takes all.
-        classifier: path of the classifier, ``None`` for the model's ``get_classifier()``.
+        classifier: path of the classifier; ``None`` has it found, as ``PEGP`` does; ``False``: there is
+            none.
         exclude: shell-style patterns of trainable tensors to leave unprotected.
         freeze_uncovered: hold what no condition covers from the second experience on, instead of
             refusing it.
@@ -88,7 +91,7 @@ class PEGPPlugin(SupervisedPlugin[SupervisedTemplate]):
         energy: Energy = 0.97,
         project: Projection = "step",
         samples: int | None = None,
-        classifier: str | None = None,
+        classifier: Classifier = None,
         *,
         exclude: str | Collection[str] = (),
         freeze_uncovered: bool = False,
@@ -167,16 +170,23 @@ class PEGPPlugin(SupervisedPlugin[SupervisedTemplate]):
             self._begin(strategy)
 
     def before_forward(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
-        """In online streams: let this forward pass feed the statistics."""
+        """In online streams: let this forward pass feed the statistics, after a look at the first."""
         if is_online(strategy.experience):
+            if self._pending_iterations == 0:
+                self.pegp.try_calls(strategy.mbatch, lambda batch: predict(strategy, batch))
             around_next_forward(strategy, self.pegp.gathering(own_samples(strategy)))
 
     def after_forward(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
-        """In online streams: the statistics of this minibatch are in."""
+        """Take the logits of what the model gave; in online streams note what was seen."""
+        strategy.mb_output = require_logits(strategy.mb_output)
         if is_online(strategy.experience):
             self._pending_iterations += 1
             if self._pieces.task is None:
                 self.pegp.admit(set(strategy.mb_y[: own_samples(strategy)].tolist()))
+
+    def after_eval_forward(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
+        """Take the logits of what the model gave."""
+        strategy.mb_output = require_logits(strategy.mb_output)
 
     def before_update(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
         """Project the gradients."""
@@ -213,7 +223,7 @@ class PEGPPlugin(SupervisedPlugin[SupervisedTemplate]):
 
     def _protect(self, references: Iterable[Any]) -> None:
         """Keep what the model answers on these inputs as it is before any training."""
-        if getattr(self.pegp.model, "trains_text", False):
+        if self.pegp.trains_text:
             raise ValueError(
                 "references with a PET in the text tower: they are images, and say nothing of the texts "
                 "that are to be kept; leave references out, or tune the image side alone"

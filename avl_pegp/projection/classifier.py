@@ -15,63 +15,11 @@ from collections.abc import Collection
 from dataclasses import asdict
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from avl_pegp.projection.bases import Basis, Projector
 from avl_pegp.projection.moments import Moment
 from avl_pegp.projection.protection import Protection
-
-
-def find_classifier(
-    model: nn.Module, name: str | None, may_be_frozen: bool = False
-) -> nn.Linear | None:
-    """The trainable linear layer of the model's classifier.
-
-    Args:
-        model: with ``get_classifier()``, unless ``name`` is given.
-        name: the path of a module that is, or holds, the classifier's linear layer.
-        may_be_frozen: take a frozen layer where none is trainable.
-
-    Returns:
-        ``None`` where no name is given and the model has no classifier, or a frozen one.
-
-    Raises:
-        ValueError: no such name, or not exactly one such linear layer there.
-    """
-    root = _classifier_module(model, name) or nn.Identity()
-    found = [m for m in root.modules() if isinstance(m, nn.Linear)]
-    layers = [layer for layer in found if layer.weight.requires_grad]
-    if may_be_frozen and not layers:
-        layers = found
-    if len(layers) > 1 or (name is not None and not layers):
-        raise ValueError(
-            f"classifier={name!r} holds {len(layers)} linear layers to choose from: must be exactly "
-            "one, and trainable; name that layer itself"
-        )
-    return layers[0] if layers else None
-
-
-def _classifier_module(model: nn.Module, name: str | None) -> nn.Module | None:
-    """The classifier: the module of that path, or the model's own, also behind peft's wrapper.
-
-    Returns:
-        ``None`` where no name is given and the model has no ``get_classifier()``.
-
-    Raises:
-        ValueError: no module of that name.
-    """
-    if name is None:
-        unwrap = getattr(model, "get_base_model", None)  # peft's wrapper has it
-        get = getattr(unwrap() if callable(unwrap) else model, "get_classifier", None)
-        return get() if callable(get) else None
-    try:
-        return model.get_submodule(name)
-    except AttributeError as error:
-        known = ", ".join(child for child, _ in model.named_children())
-        raise ValueError(
-            f"classifier={name!r}: the model has no such module; name the path of its linear "
-            f"classifier (top-level modules: {known})"
-        ) from error
 
 
 class ClassifierRows:
@@ -118,7 +66,7 @@ class ClassifierRows:
             ValueError: a class without a row.
         """
         present = set(range(len(rows))) if classes is None else {int(c) for c in classes}
-        self._require_rows(present, len(rows))
+        self.require_rows(present, len(rows))
         start = self.reference if start is None else start
         if start is not None:
             known = sorted(self.seen)
@@ -135,11 +83,12 @@ class ClassifierRows:
             ValueError: a class without a row.
         """
         if self.reference is not None:
-            self._require_rows(classes, len(self.reference))
+            self.require_rows(classes, len(self.reference))
         self.present |= {int(c) for c in classes}
 
     @staticmethod
-    def _require_rows(classes: Collection[int], rows: int) -> None:
+    def require_rows(classes: Collection[int], rows: int) -> None:
+        """Raise ValueError for a class that is beyond this many rows."""
         beyond = sorted(c for c in classes if not 0 <= c < rows)
         if beyond:
             raise ValueError(
@@ -168,9 +117,14 @@ class ClassifierRows:
         return delta if self._project is None else self._project(delta[None])[0]
 
     def extended(
-        self, rows: Tensor, gathered: Moment, energy: float, protection: Protection
+        self, rows: Tensor, gathered: Moment | None, energy: float, protection: Protection
     ) -> ClassifierRows:
-        """The rule after this experience: its pooled features protected, its classes seen."""
+        """The rule after this experience: its pooled features protected, its classes seen.
+
+        ``None`` for a head that had no part in it.
+        """
+        if gathered is None:
+            return ClassifierRows(self.seen, (), rows.clone(), self._basis, self._moment)
         basis = self._basis or Basis.empty(rows.shape[1])
         total = gathered if self._moment is None else self._moment + gathered
         basis = protection.extend(basis, gathered, total, 0, energy)

@@ -9,8 +9,15 @@ from fnmatch import fnmatchcase
 import torch
 from torch import Tensor, nn
 
-from avl_pegp.projection.classifier import find_classifier
-from avl_pegp.projection.sites import Site, find_sites, linear_site, require_untied
+from avl_pegp.projection.heads import Classifier, find_heads
+from avl_pegp.projection.sites import (
+    Site,
+    depends_on_product_alone,
+    find_sites,
+    linear_site,
+    require_untied,
+)
+from avl_pegp.wrappers import named_root
 
 
 @dataclass(frozen=True)
@@ -20,20 +27,23 @@ class Coverage:
     Attributes:
         trained: every trainable tensor by name.
         sites: those under a condition, by site.
-        head: the classifier, under the row rule; ``None`` where there is none.
+        heads: the layers of the classifier, under the row rule; none where there is no classifier, or
+            where it is not known.
+        is_known: whether the model says what its classifier is, or was told.
         uncovered: names under no condition, to be held after the first experience.
         norms: norms that keep running statistics.
     """
 
     trained: dict[str, nn.Parameter] = field(default_factory=dict)
     sites: dict[str, Site] = field(default_factory=dict)
-    head: Site | None = None
+    heads: dict[str, Site] = field(default_factory=dict)
+    is_known: bool = True
     uncovered: tuple[str, ...] = ()
     norms: dict[str, nn.Module] = field(default_factory=dict)
 
     def observed(self) -> dict[str, Site]:
-        """All whose features are gathered: the sites, and the classifier where there is one."""
-        return self.sites if self.head is None else {**self.sites, self.head.name: self.head}
+        """All whose features are gathered: the sites, and the heads of the classifier."""
+        return {**self.sites, **self.heads}
 
     def tensors(self) -> dict[str, Tensor]:
         """The trainable tensors without their gradients, to be read and written in place."""
@@ -45,7 +55,7 @@ class Coverage:
 
     def require_current(self, model: nn.Module) -> None:
         """Raise ValueError where another tensor has taken the place of one seen here."""
-        now = dict(model.named_parameters())
+        now = dict(named_root(model).named_parameters())
         replaced = [name for name, p in self.trained.items() if now.get(name) is not p]
         if replaced:
             raise ValueError(
@@ -64,13 +74,13 @@ class Coverage:
 
 
 def cover(
-    model: nn.Module, classifier: str | None, exclude: Collection[str], freeze_uncovered: bool
+    model: nn.Module, classifier: Classifier, exclude: Collection[str], freeze_uncovered: bool
 ) -> Coverage:
     """Find the condition of every trainable tensor.
 
     Args:
-        model: any module.
-        classifier: path of the classifier, ``None`` for the model's own.
+        model: any module; wrappers that torch puts around it leave names as they are.
+        classifier: path of the classifier, ``None`` for the model's own, ``False`` for none.
         exclude: shell-style patterns of names to leave under no condition.
         freeze_uncovered: accept tensors that no condition covers.
 
@@ -78,40 +88,81 @@ def cover(
         ValueError: nothing to protect, a tensor that no condition covers, one in half precision, one
             shared by two layers, or a pattern or path that fits nothing.
     """
-    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    root = named_root(model)
+    trained = {name: p for name, p in root.named_parameters() if p.requires_grad}
     for name, p in trained.items():
-        if p.dtype in (torch.float16, torch.bfloat16):
-            raise ValueError(
-                f"{name} is trained in {p.dtype}: projected steps need float32 or float64; keep "
-                "trainable tensors in float32 and use autocast for speed"
-            )
+        _require_kind(name, p)
     excluded = _matching(trained, exclude)
-    require_untied(model, excluded)
-    layer = find_classifier(model, classifier)
-    head = None if layer is None else linear_site(model, layer, excluded)
-    if head is not None and head.weight in excluded:
-        head = None
-    ignored = excluded | (head.tensors if head else set())
-    sites = find_sites(model, ignored)
-    if not sites:
-        raise ValueError(
-            f"{type(model).__name__} has no trainable PET or linear layer to protect: "
-            "attach(model, LoRA(...)) first, or make a layer trainable"
-        )
-    covered = ignored.union(*(site.tensors for site in sites.values()))
+    require_untied(root, excluded)
+    found = find_heads(model, classifier)
+    heads = _head_sites(root, found or {}, excluded)
+    of_heads: set[str] = set().union(*(head.tensors for head in heads.values()))
+    sites = find_sites(root, excluded | of_heads)
+    covered = (excluded | of_heads).union(*(site.tensors for site in sites.values()))
     uncovered = tuple(name for name in trained if name not in covered)
     if uncovered and not freeze_uncovered:
         raise ValueError(
             f"no condition covers the trainable {', '.join(uncovered)}: freeze it "
             "(requires_grad_(False)), leave it unprotected by exclude=(name,), or train it in the "
             "first experience only by freeze_uncovered=True"
+            f"{_of_own_kinds(root, uncovered)}"
+        )
+    if not sites and not heads:
+        raise ValueError(
+            f"{type(root).__name__} has no trainable PET or linear layer to protect: "
+            "attach(model, LoRA(...)) first, or make a layer trainable"
         )
     norms: dict[str, nn.Module] = {
         name: module
-        for name, module in model.named_modules()
+        for name, module in root.named_modules()
         if isinstance(module, nn.modules.batchnorm._NormBase) and module.track_running_stats
     }
-    return Coverage(trained, sites, head, uncovered, norms)
+    return Coverage(trained, sites, heads, found is not None, uncovered, norms)
+
+
+def _require_kind(name: str, parameter: nn.Parameter) -> None:
+    """Refuse a trainable tensor whose steps can't be projected."""
+    if isinstance(parameter, nn.parameter.UninitializedParameter):
+        raise ValueError(
+            f"{name} has no shape yet (a lazy layer): show the model an input once before training"
+        )
+    if parameter.dtype not in (torch.float32, torch.float64):
+        raise ValueError(
+            f"{name} is trained in {parameter.dtype}: projected steps need float32 or float64; keep "
+            "trainable tensors in float32 and use autocast for speed"
+        )
+
+
+def _head_sites(
+    root: nn.Module, heads: dict[str, nn.Linear], excluded: Collection[str]
+) -> dict[str, Site]:
+    """The heads that a row rule can hold, but for excluded ones; what is left out is uncovered."""
+    own = {name for name, _ in root.named_parameters()}
+    plain = {
+        path: linear_site(root, layer, excluded)
+        for path, layer in heads.items()
+        if f"{path}.weight" in own and layer.weight.requires_grad
+    }
+    return {
+        path: site
+        for path, site in plain.items()
+        if site.weight not in excluded and depends_on_product_alone(site.module)
+    }
+
+
+def _of_own_kinds(root: nn.Module, uncovered: Collection[str]) -> str:
+    """A sentence on linear layers that are not covered since they compute something of their own."""
+    layers = [
+        f"{path} ({type(module).__name__})"
+        for path, module in root.named_modules()
+        if isinstance(module, nn.Linear) and any(n.startswith(f"{path}.") for n in uncovered)
+    ]
+    if not layers:
+        return ""
+    return (
+        f". {', '.join(layers)}: such a layer's output depends on its weight in other ways than "
+        "through W x + b, as where the weight is normalised or quantised, or only its bias is trained"
+    )
 
 
 def _matching(names: Iterable[str], patterns: Iterable[str]) -> set[str]:

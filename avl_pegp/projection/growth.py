@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from torch import nn
 
+from avl_pegp.projection.classifier import ClassifierRows
 from avl_pegp.projection.coverage import Coverage
 from avl_pegp.projection.memory import SiteMemory, extended
 from avl_pegp.projection.moments import Moment
@@ -29,8 +30,8 @@ def grown(
         past: so far.
         model: with the weights that the experience ends with; rebased where that is asked for.
         coverage: of the model.
-        gathered: the experience's moments, on the CPU, by site and for the classifier.
-        energies: by site and for the classifier.
+        gathered: the experience's moments, on the CPU, by site and by head of the classifier.
+        energies: by site and by head.
         protection: the rule by which bases grow.
         rebase: whether LoRAs and adapters start anew.
     """
@@ -44,17 +45,19 @@ def grown(
             totals[key] = new if memory is None else memory.moment + new
         weight, total = site.read(tensors), totals[key]
         memories[name] = extended(memory, weight, new, total, energies[name], protection)
-    rows, head = past.rows, coverage.head
-    if head is not None:
-        now = head.read(tensors)[0]
-        rows = rows.extended(now, gathered[head.name], energies[head.name], protection)
+    rows = {
+        name: past.rows.get(name, ClassifierRows()).extended(
+            head.read(tensors)[0], gathered.get(name), energies[name], protection
+        )
+        for name, head in coverage.heads.items()
+    }
     backbone = past.backbone
     if rebase:
         require_same_model(past, model, coverage)
         modules = rebasable_modules(model, coverage.sites)
         memories = rebased(modules, memories, coverage.sites, tensors, protection, past.experiences)
         backbone = ""  # what was learned has joined what is fixed
-    trained = past.trained or tuple(coverage.trained)
+    trained = tuple(dict.fromkeys((*past.trained, *coverage.trained)))  # heads may have been added
     return Past(
         past.experiences + 1,
         memories,

@@ -1,4 +1,4 @@
-"""Holding gradients and weights to what the past allows."""
+"""Holding gradients and weights of sites to what the past allows."""
 
 from __future__ import annotations
 
@@ -19,21 +19,11 @@ def hold_gradients(past: Past, coverage: Coverage, in_part: bool) -> None:
     """
     for name in past.frozen.keys() & coverage.trained.keys():
         coverage.trained[name].grad = None
-    gradients, head = coverage.gradients(), coverage.head
+    gradients = coverage.gradients()
     for name, memory in (past.memories if past.is_hard or in_part else {}).items():
         site = coverage.sites[name]
         if site.tensors <= gradients.keys():
             site.write(memory.project(site.read(gradients)), gradients)
-    if past.is_hard and head is not None and head.tensors <= gradients.keys():
-        head.write(past.rows.restrict(head.read(gradients)[0])[None], gradients)
-
-
-def hold_rows(past: Past, coverage: Coverage, last: dict[str, Tensor] | None) -> None:
-    """Put the classifier's rows under their rule, in place; for ``last`` see ``hold_weights``."""
-    head, tensors = coverage.head, coverage.tensors()
-    if head is not None:
-        start = None if last is None else head.read(last)[0]
-        head.write(past.rows.kept(head.read(tensors)[0], start)[None], tensors)
 
 
 def hold_weights(past: Past, coverage: Coverage, last: dict[str, Tensor] | None) -> None:

@@ -9,12 +9,16 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from avl_pegp.projection.classifier_search import ClassifierSearch
 from avl_pegp.projection.coverage import Coverage, cover
 from avl_pegp.projection.energy import Energy, energies_at, require_valid
 from avl_pegp.projection.growth import grown
-from avl_pegp.projection.holding import hold_gradients, hold_rows, hold_weights
+from avl_pegp.projection.head_rows import HeadRows
+from avl_pegp.projection.heads import Classifier
+from avl_pegp.projection.holding import hold_gradients, hold_weights
 from avl_pegp.projection.moments import Moment, on_cpu
 from avl_pegp.projection.observing import Observer, inference_state
+from avl_pegp.projection.probe import first_sample, require_own_calls
 from avl_pegp.projection.protection import Protection
 from avl_pegp.projection.rebasing import rebasable_modules
 from avl_pegp.projection.state import (
@@ -23,6 +27,7 @@ from avl_pegp.projection.state import (
     require_same_model,
     state_from_past,
 )
+from avl_pegp.wrappers import named_root, unwrapped
 
 Projection = Literal["step", "gradient", "none"]
 
@@ -45,8 +50,10 @@ class PEGP:
             ``"gradient"`` gradients alone, as published: exact under plain SGD only; ``"none"``
             nothing: statistics and meters only, for controls. What ``protection`` holds in part is
             taken once: with ``"step"`` from the step alone.
-        classifier: path of the classifier, whose rows are under a rule of their own; ``None`` takes
-            ``model.get_classifier()`` where there is one.
+        classifier: path of the classifier, whose rows are under a rule of their own. ``None`` finds
+            it: what ``model.get_classifier()`` gives, also behind wrappers, a head for each task as
+            Avalanche's ``MultiHeadClassifier`` has them, or else the linear layer whose output is the
+            logits in the first forward pass. ``False``: there is none.
         exclude: shell-style patterns of trainable tensors to leave unprotected.
         freeze_uncovered: hold tensors that no condition covers from the second experience on,
             instead of refusing them.
@@ -82,7 +89,7 @@ class PEGP:
         *,
         energy: Energy = 0.97,
         project: Projection = "step",
-        classifier: str | None = None,
+        classifier: Classifier = None,
         exclude: str | Collection[str] = (),
         freeze_uncovered: bool = False,
         protection: Protection | None = None,
@@ -111,6 +118,8 @@ class PEGP:
         self._coverage = Coverage()
         self._begun = False
         self._classes: Collection[int] | None = None
+        self._search = ClassifierSearch(classifier)
+        self._rows = HeadRows({}, {}, None)
         # Weights after the latest step, where steps are held in part and each must be taken by itself.
         self._last: dict[str, Tensor] | None = None
 
@@ -133,16 +142,14 @@ class PEGP:
         """
         self._look_over()
         self._energies()
-        if self.rebase and not rebasable_modules(self.model, self._coverage.sites):
+        if self.rebase and not rebasable_modules(named_root(self.model), self._coverage.sites):
             raise ValueError("rebase=True, but the model has no LoRA or Adapter to start anew")
         self._coverage.require_still()
-        head, tensors, last = self._coverage.head, self._coverage.tensors(), self._last
-        if head is not None:
-            start = None if last is None else head.read(last)[0]
-            rows = self.past.rows.begin(head.read(tensors)[0], classes, start)
-            if self.project != "none":
-                head.write(rows[None], tensors)
-        self._begun, self._classes = True, classes
+        self._classes = classes
+        if classes is not None:
+            self._search.begin(self.model, self._known_heads(), self._classifier_found)
+        self._begin_rows()
+        self._begun = True
         self.project_step()
 
     def admit(self, classes: Collection[int]) -> None:
@@ -153,8 +160,7 @@ class PEGP:
             ValueError: a class without a classifier row.
         """
         self._require_begun()
-        if self._coverage.head is not None:
-            self.past.rows.admit(classes)
+        self._rows.admit(classes)
 
     @torch.no_grad()
     def project_gradients(self) -> None:
@@ -162,13 +168,19 @@ class PEGP:
 
         Raises:
             RuntimeError: ``begin`` was not called.
-            ValueError: batch norm in train mode.
+            ValueError: batch norm in train mode; classes were told, but the classifier is not known.
         """
         self._require_begun()
         self._coverage.require_still()
+        if self._classes is not None:
+            self._search.require_over(self.model, self._known_heads())
+        gradients = self._coverage.gradients()
+        self._rows.notice(gradients)
         if self.project == "none":
             return
         hold_gradients(self.past, self._coverage, in_part=self.project == "gradient")
+        if self.past.is_hard:
+            self._rows.restrict(gradients)
 
     @torch.no_grad()
     def project_step(self) -> None:
@@ -182,7 +194,7 @@ class PEGP:
         self._require_begun()
         if self.project == "none":
             return
-        hold_rows(self.past, self._coverage, self._last)
+        self._rows.hold(self._coverage.tensors(), self._last)
         if self.project == "step":
             hold_weights(self.past, self._coverage, self._last)
         if not self.past.is_hard:
@@ -192,7 +204,8 @@ class PEGP:
     def gather(self, loader: Iterable[Any], forward: Callable[[Any], object] | None = None) -> None:
         """Add the features of an experience to the statistics, in eval mode and without gradients.
 
-        Changes that anyone made to protected tensors since the last step are projected first. A model
+        Changes that anyone made to protected tensors since the last step are projected first. The first
+        sample runs twice more, to see that trained layers act through their own calls alone. A model
         that trains on class prompts (``model.trains_text``) is shown those of the classes that
         ``begin`` was told, by ``model.only(classes)``, and no others; all by ``model.only(None)``
         where it was told none.
@@ -202,21 +215,45 @@ class PEGP:
             forward: called on each batch instead, where the model wants more.
 
         Raises:
-            ValueError: no batch, NaN or infinite features (the site is named), or a trainable layer
-                that the forward pass never calls. Model, bases and statistics are then as they were.
+            ValueError: no batch, NaN or infinite features (the site is named), a trainable layer that
+                the forward pass never calls, or whose weight is read elsewhere too, or a classifier
+                that is not known. Model, bases and statistics are then as they were.
         """
         self._look_over()
         if self._begun:
             self.project_step()
-        observer = self._observer()
-        with inference_state(self.model), self._own_prompts(), observer.watching():
+        forward = forward or self._forward
+        observer, is_first = self._observer(), True
+        with inference_state(self.model), self._own_prompts():
             for batch in loader:
-                self._forward(batch) if forward is None else forward(batch)
+                if is_first:
+                    self.try_calls(batch, forward)
+                    is_first = False
+                with observer.watching():
+                    forward(batch)
                 observer.end_of_batch()
         if not observer.moments:
             raise ValueError("gather(loader): the loader gave no batch; give the experience's data")
         self._require_all_seen(observer.moments)
         self._gathered = observer.moments
+
+    @torch.no_grad()
+    def try_calls(self, batch: Any, forward: Callable[[Any], object]) -> None:
+        """See on the first sample of a batch that trained layers act through their own calls alone.
+
+        ``gather`` does so; call it where statistics come from training, once an experience. The
+        classifier is looked for too, where the model does not say what it is.
+
+        Raises:
+            ValueError: a layer whose weight is read elsewhere too (it is named), a model that gives
+                other outputs for the same input, or a classifier that is not known.
+        """
+        sample = first_sample(batch)
+        with inference_state(self.model):
+            if not (self._begun and self._classes is None):
+                self._find_classifier(lambda: forward(sample))
+            sites = self._coverage.observed()
+            require_own_calls(self.model, sites, lambda: forward(sample))
 
     @contextmanager
     def gathering(self, samples: int | None = None) -> Iterator[None]:
@@ -234,7 +271,7 @@ class PEGP:
                 replaced since ``begin``, or a model that trains on class prompts.
         """
         self._require_begun()
-        if getattr(self.model, "trains_text", False):
+        if self.trains_text:
             raise ValueError(
                 "the text side is trained in a stream whose statistics come from training: a training "
                 "step shows the prompts of all classes, also of those to come; train the image side "
@@ -261,9 +298,10 @@ class PEGP:
         self._require_all_seen(self._gathered)
         if self._begun:
             self.project_step()
+        self._search.end()
         self.past = grown(
             self.past,
-            self.model,
+            named_root(self.model),
             self._coverage,
             on_cpu(self._gathered),
             self._energies(),
@@ -278,7 +316,9 @@ class PEGP:
         What an optimizer remembers of them is about the branch before: drop it after ``begin``, as
         by ``optimizer.state.pop(parameter, None)``.
         """
-        modules = rebasable_modules(self.model, self._coverage.sites) if self.rebase else {}
+        modules = (
+            rebasable_modules(named_root(self.model), self._coverage.sites) if self.rebase else {}
+        )
         return [p for module in modules.values() for p in module.parameters() if p.requires_grad]
 
     @property
@@ -316,16 +356,48 @@ class PEGP:
         Raises:
             ValueError: the state is not of this model. Nothing is then taken over.
         """
-        coverage = cover(self.model, self.classifier, self.exclude, self.freeze_uncovered)
+        coverage = self._covered()
         check_weights = self.project == "step"
-        self.past = past_from_state(state, self.model, coverage, check_weights)
+        self.past = past_from_state(state, named_root(self.model), coverage, check_weights)
         self._coverage = coverage
         self._gathered, self._begun, self._classes, self._last = {}, False, None, None
 
+    @property
+    def trains_text(self) -> bool:
+        """Whether the model trains on class prompts, also behind wrappers."""
+        return bool(getattr(unwrapped(self.model), "trains_text", False))
+
     def _look_over(self) -> None:
-        coverage = cover(self.model, self.classifier, self.exclude, self.freeze_uncovered)
-        require_same_model(self.past, self.model, coverage)
+        coverage = self._covered()
+        require_same_model(self.past, named_root(self.model), coverage)
         self._coverage = coverage
+
+    def _covered(self) -> Coverage:
+        return cover(self.model, self._search.classifier, self.exclude, self.freeze_uncovered)
+
+    def _known_heads(self) -> Collection[str] | None:
+        return self._coverage.heads if self._coverage.is_known else None
+
+    def _find_classifier(self, run: Callable[[], object]) -> None:
+        """Where it is not known yet, run the model to see it."""
+        if not self._coverage.is_known:
+            self._search.begin(self.model, None, self._classifier_found)
+            try:
+                run()
+            finally:
+                self._search.end()
+            self._search.require_over(self.model, self._known_heads())
+
+    def _classifier_found(self) -> None:
+        """A forward pass has shown what the classifier is; nothing has been trained since ``begin``."""
+        self._look_over()
+        if self._begun:
+            self._begin_rows()
+
+    def _begin_rows(self) -> None:
+        """Put the rows of every head under the rule of this experience's classes."""
+        self._rows = HeadRows(self._coverage.heads, self.past.rows, self._classes)
+        self._rows.begin(self._coverage.tensors(), self._last, self.project != "none")
 
     def _energies(self) -> dict[str, float]:
         """The energy of every site and of the classifier, in this experience."""
@@ -338,14 +410,16 @@ class PEGP:
 
     def _own_prompts(self) -> AbstractContextManager[None]:
         """Where class prompts are trained on, those of the present classes alone."""
-        if not getattr(self.model, "trains_text", False):
+        if not self.trains_text:
             return nullcontext()
-        model: Any = self.model
+        model: Any = unwrapped(self.model)
         own: AbstractContextManager[None] = model.only(self._classes)
         return own
 
     def _require_all_seen(self, moments: Collection[str]) -> None:
-        silent = [name for name in self._coverage.observed() if name not in moments]
+        heads = self._coverage.heads
+        idle = heads.keys() - self._rows.in_use if len(heads) > 1 else set()
+        silent = [n for n in self._coverage.observed() if n not in moments and n not in idle]
         if silent:
             raise ValueError(
                 f"the forward pass never called {', '.join(silent)}: such a layer's weight is read "

@@ -1,20 +1,30 @@
 """Sites: the trainable tensors that a condition covers, and the modules that see their features.
 
-A site is a module whose weight is contracted with the module's own input: any ``nn.Linear``, and
-any module that says so by an attribute ``contracted_dim`` (−1: over the weight's last axis, with
-the input's last; −2: over the axis before). A weight ``(G, out, in)`` is G maps side by side, whose
-inputs are ``(..., G, N, in)``. In training the module need not be called; while it is observed it
-must be.
+A site is a module whose weight is contracted with the module's own input: any ``nn.Linear`` whose
+output depends on its weight through ``W x + b`` alone, and any module that says so by an attribute
+``contracted_dim`` (−1: over the weight's last axis, with the input's last; −2: over the axis before).
+A weight ``(G, out, in)`` is G maps side by side, whose inputs are ``(..., G, N, in)``. In training the
+module need not be called; while it is observed it must be.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import cast
+from typing import Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
+
+from avl_pegp.projection.observing import inference_state
+
+
+@runtime_checkable
+class Contracted(Protocol):
+    """A module that says over which axis of its weight its input is contracted: −1 or −2."""
+
+    contracted_dim: int
+    weight: nn.Parameter
 
 
 @dataclass(frozen=True)
@@ -57,9 +67,14 @@ class Site:
         """The names of its one or two parameters."""
         return {self.weight} if self.bias is None else {self.weight, self.bias}
 
-    def tensors_of(self, model: nn.Module) -> dict[str, Tensor]:
-        """Its parameters in the model by name, to be read and written in place."""
-        return {name: model.get_parameter(name).detach() for name in self.tensors}
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """Its one or two parameters by name."""
+        found = {self.weight: cast(nn.Parameter, self.module.weight)}
+        return (
+            found
+            if self.bias is None
+            else {**found, self.bias: cast(nn.Parameter, self.module.bias)}
+        )
 
     @property
     def groups(self) -> int:
@@ -69,21 +84,70 @@ class Site:
 
 
 def linear_site(model: nn.Module, layer: nn.Linear, ignored: Collection[str]) -> Site:
-    """The site of one linear layer of the model; an ignored bias is left out."""
-    paths = {id(module): path for path, module in model.named_modules()}
-    return _site(paths[id(layer)], layer, _names(model), ignored)
+    """The site of one linear layer of the model; an ignored bias is left out.
+
+    Raises:
+        ValueError: its weight is no parameter of its own, but computed from others.
+    """
+    path = next(path for path, module in model.named_modules() if module is layer)
+    if not _has_own_weight(layer):
+        raise ValueError(
+            f"{path} ({type(layer).__name__}) computes its weight from other tensors, as "
+            "weight_norm does: its rows can't be held; use a plain nn.Linear"
+        )
+    return _site(path, layer, _names(model), ignored)
 
 
 def find_sites(model: nn.Module, ignored: Collection[str]) -> dict[str, Site]:
-    """The sites of every trainable tensor whose name is not among ``ignored``."""
+    """The sites of every trainable tensor that has one and whose name is not among ``ignored``."""
     names = _names(model)
     found = [
         _site(path, module, names, ignored)
         for path, module in model.named_modules()
-        if (isinstance(module, nn.Linear) or hasattr(module, "contracted_dim"))
-        and module.weight.requires_grad
+        if _has_own_weight(module) and cast(Tensor, module.weight).requires_grad
     ]
-    return {site.name: site for site in found if site.weight not in ignored}
+    sites = {site.name: site for site in found if site.weight not in ignored}
+    return {name: site for name, site in sites.items() if depends_on_product_alone(site.module)}
+
+
+def _has_own_weight(module: nn.Module) -> bool:
+    """Whether it is contracted with a weight that is a parameter, not computed from others."""
+    return isinstance(module, nn.Linear | Contracted) and isinstance(module.weight, nn.Parameter)
+
+
+@torch.no_grad()
+def depends_on_product_alone(module: nn.Module) -> bool:
+    """Whether a layer's output is always the same for the same ``W x + b``, as a condition takes it.
+
+    A class of its own may normalise, quantise or transpose the weight. So it is tried: where ``nn.Linear``
+    has another ``forward``, the weight is changed by what the input does not see, and the output, in
+    eval mode, must not notice. The weight is put back to the bit.
+    """
+    is_plain = type(module).forward is nn.Linear.forward and "forward" not in vars(module)
+    if is_plain or not isinstance(module, nn.Linear):
+        return True
+    weight, bias = module.weight, module.bias
+    parameters = [weight] if bias is None else [weight, bias]
+    kept = [p.clone() for p in parameters]
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(1, module.in_features, generator=generator).to(weight)
+    change = torch.randn(weight.shape, generator=generator).to(weight)
+    # A bias takes part as the column of a feature that is always 1.
+    along = change @ x.mT / (x.square().sum() + (bias is not None))
+    try:
+        with inference_state(module):
+            before = module(x)
+            weight.add_(change - along * x)
+            if bias is not None:
+                bias.sub_(along[:, 0])
+            after = module(x)
+        gap = float((after - before).norm() / before.norm().clamp_min(torch.finfo(x.dtype).tiny))
+    except (TypeError, ValueError, RuntimeError, IndexError, AttributeError):
+        return False  # it wants more than x, so that nothing can be said of it
+    finally:
+        for parameter, value in zip(parameters, kept, strict=True):
+            parameter.copy_(value)
+    return bool(gap <= torch.finfo(x.dtype).eps ** 0.5)
 
 
 def require_untied(model: nn.Module, ignored: Collection[str]) -> None:
@@ -109,7 +173,7 @@ def _names(model: nn.Module) -> dict[int, str]:
 
 
 def _site(path: str, module: nn.Module, names: dict[int, str], ignored: Collection[str]) -> Site:
-    bias = getattr(module, "bias", None)
+    bias = module._parameters.get("bias")
     bias_name = names[id(bias)] if bias is not None and bias.requires_grad else None
     transposed = getattr(module, "contracted_dim", -1) == -2
     weight = names[id(module.weight)]

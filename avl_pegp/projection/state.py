@@ -30,7 +30,7 @@ class Past:
     Attributes:
         experiences: how many there were.
         memories: what is remembered at each site.
-        rows: the classifier's rule.
+        rows: the rule of each head of the classifier.
         frozen: tensors that are held because no condition covers them.
         trained: names of all tensors that were trained.
         backbone: fingerprint of everything else.
@@ -38,7 +38,7 @@ class Past:
 
     experiences: int = 0
     memories: dict[str, SiteMemory] = field(default_factory=dict)
-    rows: ClassifierRows = field(default_factory=ClassifierRows)
+    rows: dict[str, ClassifierRows] = field(default_factory=dict)
     frozen: dict[str, Tensor] = field(default_factory=dict)
     trained: tuple[str, ...] = ()
     backbone: str = ""
@@ -46,7 +46,8 @@ class Past:
     @property
     def is_hard(self) -> bool:
         """Whether steps lose all of what is protected: to take it away twice is then no more."""
-        return self.rows.is_hard and all(m.project.is_hard for m in self.memories.values())
+        rows_are = all(rows.is_hard for rows in self.rows.values())
+        return rows_are and all(m.project.is_hard for m in self.memories.values())
 
 
 def require_same_model(past: Past, model: nn.Module, coverage: Coverage) -> None:
@@ -58,10 +59,11 @@ def require_same_model(past: Past, model: nn.Module, coverage: Coverage) -> None
     if past.experiences == 0:
         return
     gone = sorted(past.memories.keys() - coverage.sites.keys())
+    gone += sorted(past.rows.keys() - coverage.heads.keys())
     new = sorted(coverage.sites.keys() - past.memories.keys())
     new += sorted(set(coverage.uncovered) - past.frozen.keys())
-    if coverage.head is not None and past.rows.reference is None:
-        new.append(coverage.head.name)
+    if not past.rows:  # beside heads of earlier tasks there may be new ones
+        new += sorted(coverage.heads)
     if gone or new:
         raise ValueError(
             "what the model trains has changed since the first experience: no longer "
@@ -76,14 +78,17 @@ def require_same_model(past: Past, model: nn.Module, coverage: Coverage) -> None
                 f"{name} has shape {tuple(now)}, bias included, and had {tuple(then)} when its "
                 "features were gathered: this is another model; begin with a fresh PEGP"
             )
-    if coverage.head is not None and past.rows.reference is not None:
-        now, then = coverage.head.read(tensors).shape[1:], past.rows.reference.shape
+    for name, rows in past.rows.items():
+        if rows.reference is None:
+            continue
+        now, then = coverage.heads[name].read(tensors).shape[1:], rows.reference.shape
         if now[0] < then[0] or now[1] != then[1]:
             raise ValueError(
-                f"the classifier {coverage.head.name} has shape {tuple(now)}, bias included, and had "
+                f"the classifier {name} has shape {tuple(now)}, bias included, and had "
                 f"{tuple(then)}: it may gain rows, but not lose any"
             )
-    if fingerprint(model, past.trained) != past.backbone:
+    of_heads = (name for head in coverage.heads.values() for name in head.tensors)
+    if fingerprint(model, {*past.trained, *of_heads}) != past.backbone:
         raise ValueError(
             "the frozen weights are not those that features were gathered with: this is another "
             "model, another dtype, or an edited backbone; begin with a fresh PEGP"
@@ -104,7 +109,7 @@ def state_from_past(past: Past) -> dict[str, Any]:
             name: {"moment": order[id(memory.moment)], **memory_to_state(memory)}
             for name, memory in past.memories.items()
         },
-        "classifier": past.rows.state_dict(),
+        "classifiers": {name: rows.state_dict() for name, rows in past.rows.items()},
         "frozen": dict(past.frozen),
     }
 
@@ -150,7 +155,7 @@ def _read(state: dict[str, Any]) -> Past:
         return Past(
             state["experiences"],
             memories,
-            ClassifierRows.from_state(state["classifier"]),
+            {n: ClassifierRows.from_state(rows) for n, rows in state["classifiers"].items()},
             dict(state["frozen"]),
             tuple(state["trained"]),
             state["backbone"],

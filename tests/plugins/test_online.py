@@ -46,7 +46,7 @@ def test_a_task_that_stops_halfway_counts_when_the_next_begins():
     pieces = list(online(4))
     by_loop(parts.strategy, [pieces[0], *pieces[3:6]])
     assert parts.noted.grown == [0, 1, 1, 2]
-    assert parts.plugin.pegp.past.rows.seen == {0, 1, 2, 3}
+    assert parts.plugin.pegp.past.rows["head"].seen == {0, 1, 2, 3}
 
 
 @pytest.mark.parametrize("train", [by_stream, by_loop])
@@ -92,7 +92,8 @@ def test_old_answers_of_one_linear_layer_stay_exactly(boundaries):
         torch.manual_seed(0)
         layers = torch.nn.AvgPool2d(4), torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 6)
         model = torch.nn.Sequential(*layers).double()
-        plugin = PEGPPlugin(energy=1.0, project=project, every=3, progress=False)
+        options = {"energy": 1.0, "every": 3, "classifier": False, "progress": False}
+        plugin = PEGPPlugin(project=project, **options)
         strategy = Naive(
             model=model,
             optimizer=OPTIMIZERS["adamw_decay"](model.parameters()),

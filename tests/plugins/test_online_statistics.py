@@ -24,7 +24,8 @@ PLAIN_LOSS = {"criterion": torch.nn.CrossEntropyLoss()}  # which pushes the rows
 
 
 @pytest.mark.parametrize("boundaries", [True, False])
-def test_each_sample_is_fetched_once_and_runs_through_the_model_once(monkeypatch, boundaries):
+def test_each_sample_is_fetched_and_learned_once(monkeypatch, boundaries):
+    """The first of each task, or of those between two extensions, is shown twice to try the layers."""
     fetched, shown = [], []
     get = TensorDataset.__getitem__
     monkeypatch.setattr(
@@ -34,7 +35,8 @@ def test_each_sample_is_fetched_once_and_runs_through_the_model_once(monkeypatch
     parts.model.register_forward_pre_hook(lambda _, args: shown.append(len(args[0])))
     by_loop(parts.strategy, online(5, boundaries))
     assert sorted(fetched) == list(range(36))
-    assert shown == 3 * [5, 5, 2]
+    assert [size for size in shown if size > 1] == 3 * [5, 5, 2]
+    assert shown.count(1) == 2 * (3 if boundaries else 5)
 
 
 @pytest.mark.parametrize("boundaries", [True, False])
@@ -75,4 +77,5 @@ def test_moments_are_those_of_an_explicit_pass_where_nothing_trains(boundaries):
     assert ours.memories.keys() == theirs.memories.keys()
     for name, memory in theirs.memories.items():
         torch.testing.assert_close(ours.memories[name].moment.matrix, memory.moment.matrix)
-    torch.testing.assert_close(ours.rows._moment.matrix, theirs.rows._moment.matrix)
+    ours, theirs = ours.rows["head"], theirs.rows["head"]
+    torch.testing.assert_close(ours._moment.matrix, theirs._moment.matrix)

@@ -11,6 +11,7 @@ from avl_pegp.pet import Context, LoRA, attach, pet_parameters
 from avl_pegp.projection import PEGP
 
 IMAGES, TARGETS = pictures(4, seed=1), torch.tensor([0, 1, 0, 1])
+PASSES = 2 + 2  # two batches, and the first sample twice to try the layers' calls
 
 
 def prepared(*pets, **options):
@@ -38,11 +39,11 @@ def test_those_of_the_experiences_classes_do_in_each_batch(classes, count, evalu
     if evaluated:  # features of all prompts are kept, but gathering must see them computed
         with torch.no_grad():
             model.eval()(IMAGES)
-    assert prompts_seen(model, pegp) == [count] * 2
+    assert prompts_seen(model, pegp) == [count] * PASSES
     pegp.extend()
-    assert prompts_seen(model, pegp) == [6] * 2  # of no experience that was begun
+    assert prompts_seen(model, pegp) == [6] * PASSES  # of no experience that was begun
     pegp.load_state_dict(pegp.state_dict())
-    assert prompts_seen(model, pegp) == [6] * 2
+    assert prompts_seen(model, pegp) == [6] * PASSES
 
 
 def test_where_no_text_is_trained_none_is_encoded_for_it():

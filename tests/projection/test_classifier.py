@@ -125,7 +125,7 @@ class TestAdmission:
         pegp.begin({2})
         with pytest.raises(ValueError, match=r"classes has .*but the classifier has rows 0 to 5"):
             pegp.admit(classes | {3})
-        assert pegp.past.rows.present == {2}
+        assert pegp.past.rows["head"].present == {2}
 
     def test_it_takes_an_experience_that_has_begun(self, protected):
         _, pegp, _, _ = protected()

@@ -20,6 +20,7 @@ MAY_IMPORT = {  # layer: other layers of the package that it may know
     "plugins": {"pet", "projection", "backbones"},
     "evaluation": {"pet", "projection", "backbones", "plugins"},
 }
+SHARED = {"wrappers"}  # files at the package's root that every layer may know
 HEAVY = set(
     "avalanche timm torchvision matplotlib PIL sklearn rich safetensors tensorboard peft".split()
 )
@@ -47,13 +48,18 @@ def modules_after(statement: str) -> set[str]:
 @pytest.mark.parametrize("layer", MAY_IMPORT)
 def test_a_layer_knows_only_layers_below_it(layer):
     for path in (PACKAGE / layer).rglob("*.py"):
-        beyond = imported_layers(path.read_text()) - MAY_IMPORT[layer] - {layer}
+        beyond = imported_layers(path.read_text()) - MAY_IMPORT[layer] - {layer} - SHARED
         assert not beyond, f"{path.relative_to(PACKAGE)} imports {beyond}"
 
 
 def test_every_layer_has_a_rule():
     folders = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
     assert folders == set(MAY_IMPORT)
+
+
+@pytest.mark.parametrize("name", sorted(SHARED))
+def test_what_every_layer_may_know_knows_none(name):
+    assert not imported_layers((PACKAGE / f"{name}.py").read_text())
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,14 @@ from types import TracebackType
 import torch
 from torch import Tensor, nn
 
+from avl_pegp.pet.changes import Changes
 from avl_pegp.pet.config import PETConfig
 from avl_pegp.pet.lora import LoRALinear, LoRAThirds
 from avl_pegp.pet.rebase import KeepsEarlier
+from avl_pegp.pet.summary import summary
 from avl_pegp.pet.towers import towers_of
-from avl_pegp.pet.trainable import classifier_of, trainable_tensors
-
-_NAME = "pet_attachment"
+from avl_pegp.pet.trainable import ATTACHMENT, classifier_of, freeze, trainable_tensors
+from avl_pegp.wrappers import unwrapped
 
 
 class Attachment(nn.Module):
@@ -29,14 +30,34 @@ class Attachment(nn.Module):
         super().__init__()
         self.pets = pets
         self._model = (model,)  # in a tuple, or the model would be its own grandchild
-        self._replaced: list[tuple[nn.Module, str, nn.Module, nn.Module]] = []
-        self._trainable = {name for name, p in model.named_parameters() if p.requires_grad}
-        self._training = {name for name, m in model.named_modules() if m.training}
+        self._changes = Changes(model)
         self._tensors: tuple[str, ...] = ()
 
-    def _replace(self, parent: nn.Module, name: str, new: nn.Module) -> None:
-        self._replaced.append((parent, name, parent.get_submodule(name), new))
-        setattr(parent, name, new)
+    def _build(self) -> None:
+        """Freeze the model and put the PETs in."""
+        model = self._model[0]
+        towers = towers_of(model, self._changes.replace)
+        absent = [pet for pet in self.pets if pet.tower not in towers]
+        if absent:
+            raise TypeError(
+                f"{absent[0]} for a {type(model).__name__}, which has no {absent[0].tower} tower: it "
+                f"has {', '.join(towers)}"
+            )
+        model.add_module(ATTACHMENT, self)
+        model.requires_grad_(False)
+        for pet in sorted(self.pets, key=lambda pet: pet.depth):
+            pet.install(towers[pet.tower])
+        classifier_of(model).requires_grad_(True)
+        freeze(p for p in model.parameters() if not p.requires_grad)
+        self._tensors = tuple(trainable_tensors(model))
+        model.train(model.training)
+
+    def _undo(self) -> None:
+        """Leave no trace on the model."""
+        model = self._model[0]
+        if attachment_of(model) is self:
+            delattr(model, ATTACHMENT)
+        self._changes.undo()
 
     def tensors(self) -> dict[str, Tensor]:
         """The tensors of the PETs and of the classifier by name, also where frozen since."""
@@ -98,14 +119,8 @@ class Attachment(nn.Module):
             RuntimeError: already detached, or something else was wrapped around a PET since.
         """
         model = self._require_in_place("detach()")
-        for parent, name, original, _ in reversed(self._replaced):
-            setattr(parent, name, original)
-        delattr(model, _NAME)
-        for name, parameter in model.named_parameters():
-            parameter.requires_grad_(name in self._trainable)
         mode = model.training
-        for name, module in model.named_modules():
-            module.training = name in self._training
+        self._undo()
         if model.training is not mode:
             model.train(mode)
         return model
@@ -120,27 +135,23 @@ class Attachment(nn.Module):
             RuntimeError: already detached, or something else was wrapped around a PET since.
         """
         model = self._require_in_place("disabled()")
-        for parent, name, original, _ in reversed(self._replaced):
-            setattr(parent, name, original)
+        self._changes.take_out()
         self.train(model.training)  # what was out of the model has missed changes of mode
         try:
             yield model
         finally:
-            for parent, name, _, new in self._replaced:
-                setattr(parent, name, new)
+            self._changes.put_in()
 
     def _require_in_place(self, call: str) -> nn.Module:
         """The model, where all that attach put into it is still there."""
         model = self._model[0]
-        if getattr(model, _NAME, None) is not self:
+        if getattr(model, ATTACHMENT, None) is not self:
             raise RuntimeError(f"{call} after the PETs were detached: attach them again first")
-        now = {(id(parent), name): new for parent, name, _, new in self._replaced}
-        for parent, name, _, _ in self._replaced:
-            if getattr(parent, name, None) is not now[id(parent), name]:
-                raise RuntimeError(
-                    f"{call} out of order: {name} of a {type(parent).__name__} is no longer what "
-                    "attach put there; undo what was wrapped around it later first"
-                )
+        missing = self._changes.missing()
+        if missing:
+            raise RuntimeError(
+                f"{call} out of order: {missing}; undo what was wrapped around it later first"
+            )
         return model
 
     @torch.no_grad()
@@ -165,6 +176,13 @@ class Attachment(nn.Module):
             layer.merge()
         return model
 
+    def __repr__(self) -> str:
+        """The PETs, where they are, and the share of the model that is trained."""
+        model = self._model[0]
+        if attachment_of(model) is not self:
+            return f"Attachment({', '.join(map(repr, self.pets))}; detached)"
+        return summary(model, self.pets, [part for _, _, _, part in self._changes.replaced])
+
     def __enter__(self) -> Attachment:
         return self
 
@@ -180,7 +198,7 @@ class Attachment(nn.Module):
 
 def attachment_of(model: nn.Module) -> Attachment | None:
     """The handle of the PETs on this model, or ``None``; a deep copy of a model has its own."""
-    found = getattr(model, _NAME, None)
+    found = getattr(model, ATTACHMENT, None)
     return found if isinstance(found, Attachment) else None
 
 
@@ -223,27 +241,23 @@ def attach(model: nn.Module, *pets: PETConfig) -> Attachment:
             f"attach got {strange[0]!r}: give configurations such as LoRA(rank=4), not names or "
             "classes"
         )
-    if attachment_of(model) is not None:
+    inner = unwrapped(model)
+    if attachment_of(inner) is not None:
         raise RuntimeError(
             "this model already has PETs: detach() them first, or give all to one attach call"
         )
-    attachment = Attachment(model, pets)
-    towers = towers_of(model, attachment._replace)
-    absent = [pet for pet in pets if pet.tower not in towers]
-    if absent:
+    if inner is not model:
         raise TypeError(
-            f"{absent[0]} for a {type(model).__name__}, which has no {absent[0].tower} tower: it has "
-            f"{', '.join(towers)}"
+            f"{type(model).__name__} is wrapped around a {type(inner).__name__}: attach to the model "
+            "inside first, and wrap it then, so that the wrapper knows the tensors of the PETs"
         )
-    model.add_module(_NAME, attachment)
+    attachment = Attachment(model, pets)
+    gradients = [(p, p.grad) for p in model.parameters()]
     try:
-        model.requires_grad_(False)
-        for pet in sorted(pets, key=lambda pet: pet.depth):
-            pet.install(towers[pet.tower])
+        attachment._build()
+        return attachment
     except BaseException:
-        attachment.detach()
+        attachment._undo()
+        for parameter, gradient in gradients:
+            parameter.grad = gradient
         raise
-    classifier_of(model).requires_grad_(True)
-    attachment._tensors = tuple(trainable_tensors(model))
-    model.train(model.training)
-    return attachment

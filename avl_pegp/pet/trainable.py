@@ -2,15 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from torch import nn
 
+from avl_pegp.wrappers import unwrapped
+
+ATTACHMENT = "pet_attachment"  # the name of the handle in its model
+
 
 def classifier_of(model: Any) -> nn.Module:
-    """The model's own classifier, ``model.get_classifier()``."""
-    classifier: nn.Module = model.get_classifier()
+    """The model's own classifier, ``model.get_classifier()``.
+
+    Raises:
+        TypeError: it is not one module, as with the two heads of a distilled DeiT.
+    """
+    classifier = model.get_classifier()
+    if not isinstance(classifier, nn.Module):
+        found = f"a {type(classifier).__name__}"
+        if isinstance(classifier, tuple | list):
+            found = f"{len(classifier)} modules, as of a distilled model"
+        raise TypeError(
+            f"{type(model).__name__}.get_classifier() gives {found}: the rules for rows of classes are "
+            "for one classifier; take the architecture without distillation (deit_tiny_patch16_224 "
+            "for deit_tiny_distilled_patch16_224)"
+        )
     return classifier
+
+
+def freeze(parameters: Iterable[nn.Parameter]) -> None:
+    """Train these tensors no more.
+
+    Their gradients go too: an optimizer steps what has one, also where nothing is asked for, and
+    weight decay and momentum would go on moving what is frozen.
+    """
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+        parameter.grad = None
 
 
 def trainable_tensors(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -22,7 +51,7 @@ def pet_parameters(model: nn.Module, head_lr: float | None = None) -> list[dict[
     """Parameter groups for an optimizer: PET and classifier.
 
     Args:
-        model: a model with PETs attached.
+        model: a model with PETs attached, or one of peft's; also inside wrappers.
         head_lr: the classifier's own learning rate; ``None`` puts all into one group at the
             optimizer's rate.
 
@@ -32,7 +61,9 @@ def pet_parameters(model: nn.Module, head_lr: float | None = None) -> list[dict[
         that it finds in no group as soon as there are several.
 
     Raises:
-        ValueError: nothing to train, or ``head_lr`` is not above 0.
+        ValueError: the model has no PETs, nothing to train, or ``head_lr`` is not above 0, or given
+            where the classifier is frozen.
+        TypeError: ``head_lr`` for a model that does not tell its classifier.
 
     Example:
         >>> import timm, torch
@@ -43,17 +74,41 @@ def pet_parameters(model: nn.Module, head_lr: float | None = None) -> list[dict[
         >>> [group["lr"] for group in optimizer.param_groups]
         [0.001, 0.01, 0.001]
     """
-    trainable = trainable_tensors(model)
-    head = {id(p) for p in classifier_of(model).parameters()}
-    pets = [p for p in trainable.values() if id(p) not in head]
-    if not pets:
+    if head_lr is not None and not head_lr > 0:
+        raise ValueError(f"head_lr={head_lr!r}: must be above 0, or None for the optimizer's rate")
+    inner, trainable = unwrapped(model), list(trainable_tensors(model).values())
+    head = _head_of(inner, head_lr)
+    pets = [p for p in trainable if id(p) not in head]
+    if not pets or not _has_pets(model):
         raise ValueError(
-            f"{type(model).__name__} has no trainable PET: call attach(model, LoRA(...)) first"
+            f"{type(inner).__name__} has no trainable PET: call attach(model, LoRA(...)) first, or give "
+            "the optimizer what it shall train"
         )
-    heads = [p for p in trainable.values() if id(p) in head]
+    heads = [p for p in trainable if id(p) in head]
     if head_lr is None:
         return [{"params": pets + heads}]
-    if not head_lr > 0:
-        raise ValueError(f"head_lr={head_lr!r}: must be above 0, or None for the optimizer's rate")
+    if head and not heads:
+        raise ValueError(
+            f"head_lr={head_lr!r}, but the classifier is frozen: train it (with peft: "
+            "modules_to_save=[its name]), or leave head_lr out"
+        )
     frozen = [p for p in model.parameters() if not p.requires_grad]
     return [{"params": pets}, {"params": heads, "lr": head_lr}, {"params": frozen}]
+
+
+def _has_pets(model: nn.Module) -> bool:
+    """Whether ``attach`` or peft built something into the model: both leave their configuration."""
+    modules = list(model.modules())
+    return any(ATTACHMENT in m._modules or "peft_config" in vars(m) for m in modules)
+
+
+def _head_of(model: nn.Module, head_lr: float | None) -> set[int]:
+    """The classifier's tensors by identity; none where the model does not tell and need not."""
+    if callable(getattr(model, "get_classifier", None)):
+        return {id(p) for p in classifier_of(model).parameters()}
+    if head_lr is not None:
+        raise TypeError(
+            f"head_lr={head_lr!r}, but {type(model).__name__} has no get_classifier(): name its "
+            "classifier by such a method, or make the parameter groups yourself"
+        )
+    return set()

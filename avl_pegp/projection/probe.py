@@ -23,8 +23,8 @@ _ROUNDING = 1e3  # times machine epsilon: what the same computation may differ b
 def require_own_calls(model: nn.Module, sites: Mapping[str, Site], run: Callable[[], Any]) -> None:
     """Refuse layers whose weights reach the output past the layers' own calls.
 
-    The model runs twice on the same input. The second time every weight is changed, but each layer's
-    output is put back to what it was: what now differs came another way. Weights are put back to the
+    The model runs twice on the same input. The second time every weight is changed, but each layer gives
+    what it gave: what now differs, in the outputs or before a layer, came another way. Weights are put back to the
     bit. Modules that say themselves what they are contracted with are taken at their word.
 
     Args:
@@ -36,38 +36,66 @@ def require_own_calls(model: nn.Module, sites: Mapping[str, Site], run: Callable
         ValueError: names those layers; or the model gives other outputs for the same input.
     """
     tried = {name: site for name, site in sites.items() if isinstance(site.module, nn.Linear)}
-    outputs: dict[str, list[Tensor]] = {name: [] for name in tried}
-    with _hooks(tried, partial(_note, outputs)):
+    calls = Calls()
+    with calls.noted(tried):
         before = _tensors_of(model, run)
-    passed = {name: site for name, site in tried.items() if outputs[name]}
-    again = partial(_changed, model, run, before, outputs)
-    if not again(passed):
+    called = {name: site for name, site in tried.items() if name in calls}
+
+    def shows(changed: Mapping[str, Site]) -> bool:
+        """Whether other weights of these layers show, though all layers give what they gave."""
+        with _other_weights(changed), calls.repeated(called) as differences:
+            after = _tensors_of(model, run)
+        return bool(differences) or not _same(before, after)
+
+    if not shows(called):
         return
-    if again({}):
+    if shows({}):
         raise ValueError(
             f"{type(model).__name__} gives other outputs for the same input in eval mode, so that "
             "there are no old answers to keep: turn off what is random"
         )
-    guilty = [name for name, site in passed.items() if again({name: site})]
+    guilty = [name for name, site in called.items() if shows({name: site})]
     raise ValueError(
-        f"the weight of {', '.join(guilty or passed)} also acts on the output past the layer's own "
+        f"the weight of {', '.join(guilty or called)} also acts on the output past the layer's own "
         "calls, as where F.linear reads layer.weight: features there can't be seen, and answers on old "
         "inputs would drift. Call the layer itself there, freeze it, or exclude=(name,)"
     )
 
 
-def _changed(
-    model: nn.Module,
-    run: Callable[[], Any],
-    before: Sequence[Tensor],
-    outputs: Mapping[str, Sequence[Tensor]],
-    sites: Mapping[str, Site],
-) -> bool:
-    """Whether changed weights of these sites show, though their layers give what they gave."""
-    given = {name: iter(outputs[name]) for name in sites}
-    with _other_weights(sites), _hooks(sites, partial(_put_back, given)):
-        after = _tensors_of(model, run)
-    return len(after) != len(before) or any(map(_differ, before, after))
+class Calls:
+    """What layers received and gave in one run, call by call."""
+
+    def __init__(self) -> None:
+        self._calls: dict[str, list[tuple[list[Tensor], Tensor]]] = {}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._calls
+
+    @contextmanager
+    def noted(self, sites: Mapping[str, Site]) -> Iterator[None]:
+        """In this block the calls are noted."""
+
+        def note(name: str, _: nn.Module, args: Any, output: Tensor) -> None:
+            received = [x.clone() for x in _tensors_in(args)]
+            self._calls.setdefault(name, []).append((received, output.clone()))
+
+        with _hooks(sites, note):
+            yield
+
+    @contextmanager
+    def repeated(self, sites: Mapping[str, Site]) -> Iterator[list[str]]:
+        """In this block each call gives what it gave; yields the names of those that received else."""
+        past = {name: iter(self._calls[name]) for name in sites}
+        differences: list[str] = []
+
+        def give(name: str, _: nn.Module, args: Any, output: Tensor) -> Tensor:
+            received, given = next(past[name], ([], output))
+            if not _same(received, list(_tensors_in(args))):
+                differences.append(name)
+            return given.clone()  # what follows may write into it
+
+        with _hooks(sites, give):
+            yield differences
 
 
 @contextmanager
@@ -77,16 +105,6 @@ def _hooks(sites: Mapping[str, Site], hook: Callable[..., Any]) -> Iterator[None
         for name, site in sites.items():
             stack.callback(site.module.register_forward_hook(partial(hook, name)).remove)
         yield
-
-
-def _note(outputs: dict[str, list[Tensor]], name: str, _: Any, __: Any, output: Tensor) -> None:
-    outputs[name].append(output.clone())
-
-
-def _put_back(
-    given: Mapping[str, Iterator[Tensor]], name: str, _: Any, __: Any, output: Tensor
-) -> Tensor:
-    return next(given[name], output).clone()  # what follows may write into it
 
 
 @contextmanager
@@ -128,12 +146,18 @@ def _tensors_in(values: Any) -> Iterator[Tensor]:
             yield from _tensors_in(value)
 
 
-def _differ(before: Tensor, after: Tensor) -> bool:
-    """Whether two outputs differ by more than rounding."""
+def _same(before: Sequence[Tensor], after: Sequence[Tensor]) -> bool:
+    """Whether tensors are the same but for rounding."""
+    return len(before) == len(after) and all(map(_close, before, after))
+
+
+def _close(before: Tensor, after: Tensor) -> bool:
     if before.shape != after.shape:
+        return False
+    if not before.numel() or torch.equal(before, after):
         return True
     size = _ROUNDING * torch.finfo(before.dtype).eps * torch.nan_to_num(before).abs().max()
-    return not torch.allclose(before, after, rtol=0, atol=float(size), equal_nan=True)
+    return torch.allclose(before, after, rtol=0, atol=float(size), equal_nan=True)
 
 
 def first_sample(batch: Any) -> Any:

@@ -172,7 +172,8 @@ class ClassifierRows:
     ) -> ClassifierRows:
         """The rule after this experience: its pooled features protected, its classes seen."""
         basis = self._basis or Basis.empty(rows.shape[1])
-        total = gathered if self._moment is None else self._moment + gathered
+        there = gathered.to("cpu")
+        total = there if self._moment is None else self._moment + there
         basis = protection.extend(basis, gathered, total, 0, energy)
         seen = self.seen | self.present
         return ClassifierRows(seen, self.present, rows.clone(), basis, total)
@@ -184,7 +185,7 @@ class ClassifierRows:
             "present": sorted(self.present),
             "reference": self.reference,
             "basis": self._basis and asdict(self._basis),
-            "moment": self._moment and asdict(self._moment),
+            "moment": self._moment and self._moment.to_state(),
         }
 
     @classmethod
@@ -192,5 +193,5 @@ class ClassifierRows:
         """The rule that ``state_dict`` described."""
         basis, moment = state["basis"], state["moment"]
         basis = None if basis is None else Basis(basis["columns"].cpu(), basis["holds"].cpu())
-        moment = None if moment is None else Moment(**moment).cpu()
+        moment = None if moment is None else Moment.from_state(moment)
         return cls(**{**state, "basis": basis, "moment": moment})

@@ -29,7 +29,8 @@ def grown(
         past: so far.
         model: with the weights that the experience ends with; rebased where that is asked for.
         coverage: of the model.
-        gathered: the experience's moments, on the CPU, by site and for the classifier.
+        gathered: the experience's moments, by site and for the classifier. Bases are computed where
+            these are; what is kept is on the CPU.
         energies: by site and for the classifier.
         protection: the rule by which bases grow.
         rebase: whether LoRAs and adapters start anew.
@@ -41,7 +42,8 @@ def grown(
         memory, new = past.memories.get(name), gathered[name]
         key = (id(memory and memory.moment), id(new))
         if key not in totals:  # sites that always saw the same tensor go on sharing one moment
-            totals[key] = new if memory is None else memory.moment + new
+            there = new.to("cpu")
+            totals[key] = there if memory is None else memory.moment + there
         weight, total = site.read(tensors), totals[key]
         memories[name] = extended(memory, weight, new, total, energies[name], protection)
     rows, head = past.rows, coverage.head

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from avl_pegp.projection.coverage import Coverage, cover
 from avl_pegp.projection.energy import Energy, energies_at, require_valid
+from avl_pegp.projection.gathering import gather_all
 from avl_pegp.projection.growth import grown
 from avl_pegp.projection.holding import hold_gradients, hold_rows, hold_weights
-from avl_pegp.projection.moments import Moment, on_cpu
-from avl_pegp.projection.observing import Observer, inference_state
+from avl_pegp.projection.moments import Moment
+from avl_pegp.projection.observing import Observer, inference_state, nothing_compiled
 from avl_pegp.projection.protection import Protection
 from avl_pegp.projection.rebasing import rebasable_modules
 from avl_pegp.projection.state import (
@@ -189,9 +190,12 @@ class PEGP:
             tensors = self._coverage.tensors().items()
             self._last = {name: tensor.clone() for name, tensor in tensors}
 
+    @torch.inference_mode(False)
     def gather(self, loader: Iterable[Any], forward: Callable[[Any], object] | None = None) -> None:
         """Add the features of an experience to the statistics, in eval mode and without gradients.
 
+        Autocast around it is switched off, and what was compiled runs as it was written. A site that
+        no batch came to, such as an unused branch of a mixture of experts, has nothing to protect.
         Changes that anyone made to protected tensors since the last step are projected first. A model
         that trains on class prompts (``model.trains_text``) is shown those of the classes that
         ``begin`` was told, by ``model.only(classes)``, and no others; all by ``model.only(None)``
@@ -202,20 +206,17 @@ class PEGP:
             forward: called on each batch instead, where the model wants more.
 
         Raises:
-            ValueError: no batch, NaN or infinite features (the site is named), or a trainable layer
-                that the forward pass never calls. Model, bases and statistics are then as they were.
+            TypeError: a batch in which no tensor stands first, without ``forward``.
+            ValueError: no batch, no sample in any, NaN or infinite features (the site is named), or a
+                trainable layer that the forward pass reads but never calls. Model, bases and
+                statistics are then as they were.
         """
         self._look_over()
         if self._begun:
             self.project_step()
         observer = self._observer()
         with inference_state(self.model), self._own_prompts(), observer.watching():
-            for batch in loader:
-                self._forward(batch) if forward is None else forward(batch)
-                observer.end_of_batch()
-        if not observer.moments:
-            raise ValueError("gather(loader): the loader gave no batch; give the experience's data")
-        self._require_all_seen(observer.moments)
+            gather_all(loader, forward, self.model, observer, self._coverage.observed())
         self._gathered = observer.moments
 
     @contextmanager
@@ -242,11 +243,12 @@ class PEGP:
             )
         self._coverage.require_current(self.model)
         observer = self._observer(samples)
-        with observer.watching():
+        with observer.watching(), nothing_compiled():
             yield
         observer.end_of_batch()
         self._gathered = observer.moments
 
+    @torch.inference_mode(False)
     @torch.no_grad()
     def extend(self) -> None:
         """Call after gathering: protect the gathered features from now on.
@@ -256,7 +258,7 @@ class PEGP:
                 never called while gathering.
             RuntimeError: nothing was gathered.
         """
-        if not self._gathered:
+        if not any(moment.count.any() for moment in self._gathered.values()):
             raise RuntimeError("extend() without statistics: call gather(loader) first")
         self._require_all_seen(self._gathered)
         if self._begun:
@@ -265,7 +267,7 @@ class PEGP:
             self.past,
             self.model,
             self._coverage,
-            on_cpu(self._gathered),
+            self._gathered,
             self._energies(),
             self.protection,
             self.rebase,
@@ -355,7 +357,3 @@ class PEGP:
     def _require_begun(self) -> None:
         if not self._begun:
             raise RuntimeError("call begin() before training on an experience, also after extend()")
-
-    def _forward(self, batch: Any) -> None:
-        x = batch[0] if isinstance(batch, list | tuple) else batch
-        self.model(x.to(next(self.model.parameters()).device))

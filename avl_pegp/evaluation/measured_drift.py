@@ -117,7 +117,7 @@ class MeasuredDrift(SiteMetric):
         look = self._look(strategy, batch, classes)
         self._kept.append(_Kept(batch, classes, look.outputs))
         for name, weight in self._maps().items():
-            meter = Meter.of(weight, look.moments[name].cpu().of_width(weight.shape[-1]))
+            meter = Meter.of(weight, look.moments[name].to("cpu").of_width(weight.shape[-1]))
             self._meters[name] = self._meters[name] + meter if name in self._meters else meter
 
     def _maps(self) -> dict[str, Tensor]:

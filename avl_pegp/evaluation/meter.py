@@ -37,7 +37,7 @@ class Meter:
         )
 
     def changed(self, weight: Tensor) -> float:
-        """The squared change of all old outputs, of which ``energy`` is the whole.
+        """The squared change of all old outputs, of which ``energy`` is the whole; never below 0.
 
         Example:
             >>> import torch
@@ -45,4 +45,5 @@ class Meter:
             >>> meter.changed(torch.zeros(1, 1, 2)), meter.energy
             (2.0, 2.0)
         """
-        return float((weight * (weight @ self.moment - 2 * self.cross)).sum()) + self.energy
+        moved = float((weight * (weight @ self.moment - 2 * self.cross)).sum()) + self.energy
+        return 0.0 if moved < 0 else moved  # rounding; NaN stays

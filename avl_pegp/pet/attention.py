@@ -87,12 +87,13 @@ class TokenAttention(nn.Module):
         mask = _widen(attn_mask, is_causal, N, sum(lengths), q)
 
         if is_observed(self.tokens):
-            scores = (q * base.scale) @ k.mT
-            masses = (
-                (scores if mask is None else scores + mask).softmax(-1).split([*lengths, N], -1)
-            )
-            for tokens, mass in zip(learned, masses, strict=False):
-                tokens.observe(base, q, mass)
+            # Without a trace for autograd: a checkpointed block is computed anew without it.
+            with torch.no_grad():
+                scores = (q * base.scale) @ k.mT
+                scores = scores if mask is None else scores + mask
+                masses = scores.softmax(-1).split([*lengths, N], -1)
+                for tokens, mass in zip(learned, masses, strict=False):
+                    tokens.observe(base, q, mass)
 
         y = base.norm(attend(base, q, k, v, mask))
         gate = getattr(base, "gate", None)  # only newer versions of timm have one

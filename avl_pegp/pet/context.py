@@ -198,6 +198,7 @@ class WatchedBlock(nn.Module):
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         if is_observed(self._vectors[0]):
-            self._vectors[0](x)
+            with torch.no_grad():
+                self._vectors[0](x)
         y: Tensor = self.base(x, *args, **kwargs)
         return y

@@ -171,7 +171,8 @@ class TokensEnter(nn.Module):
             )
         x = torch.cat([x, self.prompt.weight.expand(len(x), -1, -1)], dim=1)
         if is_observed(self.prompt):
-            self.prompt(x)
+            with torch.no_grad():
+                self.prompt(x)
         y: Tensor = self.base(x)
         return y
 

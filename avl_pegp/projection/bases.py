@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from avl_pegp.projection.forms import Form, Gram
+
 _EPS = torch.finfo(torch.float64).eps
 
 
@@ -53,13 +55,14 @@ def extend_basis(
 
     GPM's rule (Saha et al., 2021, arXiv 2103.09762, eq. 8-9), on σ²: the share ``tr(UᵀCU) / tr C``
     counts as captured, then leading eigenvectors of ``(I − UUᵀ) C (I − UUᵀ)`` join until the share
-    reaches ``energy``. ``energy=1`` takes every direction above the rounding noise of C.
+    reaches ``energy``. ``energy=1`` takes every direction above rounding noise, that of C and that of
+    the features.
 
     Args:
         basis: U ``(d, k)``, float64, orthonormal columns, k ≥ 0.
         moment: C ``(d, d)``, float64, second moment of the new features.
         energy: share to protect, in (0, 1].
-        feature_eps: machine epsilon of the dtype that the features had.
+        feature_eps: relative rounding of the features.
         mean: their mean times the root of their number, ``(d,)``: it then joins first, and
             ``energy`` counts ``C − mean meanᵀ``, what varies about it.
         power: eigenvalues count as energy in this power.
@@ -75,35 +78,56 @@ def extend_basis(
         >>> extend_basis(moment.new_zeros(3, 0), moment, 1.0, 1e-16).shape
         torch.Size([3, 2])
     """
-    d, size = len(moment), moment.trace()
+    varying = moment if mean is None else moment - torch.outer(mean, mean)
+    return grow(basis, Gram(moment), Gram(varying), mean, energy, feature_eps**2, power)
+
+
+def grow(
+    basis: Tensor,
+    seen: Form,
+    varying: Form,
+    mean: Tensor | None,
+    energy: float,
+    noise: float,
+    power: int,
+) -> Tensor:
+    """``extend_basis`` for a second moment in whatever form.
+
+    Args:
+        basis: U ``(d, k)``.
+        seen: the moment C.
+        varying: what ``energy`` counts: C, or C about the mean.
+        mean: as in ``extend_basis``.
+        energy: share to protect, in (0, 1].
+        noise: share of the energy that may be the features' own rounding.
+        power: eigenvalues count as energy in this power.
+    """
+    d, size = len(basis), seen.largest()
     if size <= 0:
         return basis
-    if energy == 1:
-        size = torch.linalg.eigvalsh(moment)[-1]
     # Relative to C, never to what is left of it beyond the basis: that may be noise alone.
-    noise = d * max(_EPS, feature_eps**2) * size
+    floor = d * max(seen.rounding, noise) * size
     if mean is not None:
         rest = mean - basis @ (basis.mT @ mean)
-        if rest.square().sum() > noise:
-            basis = _orthonormal(basis, rest[:, None])
-        moment = moment - torch.outer(mean, mean)
-    residual = moment - basis @ (basis.mT @ moment)
-    residual = residual - (residual @ basis) @ basis.mT
-    values, vectors = torch.linalg.eigh((residual + residual.mT) / 2)
-    values, vectors = values.flip(0).clamp_min(0), vectors.flip(1)
-    added = int((values > noise).sum())
-    if energy < 1:
-        shares = values**power
-        total = moment.trace() if power == 1 else moment.square().sum()
+        if rest.square().sum() > floor:
+            basis = _orthonormal(basis, rest[:, None] / rest.norm())
+    if varying.energy() <= floor:
+        return basis
+    values, vectors = varying.beyond(basis)
+    if energy == 1:
+        added = int((values > floor).sum())
+    else:  # a floor here might cut below the energy that was asked for
+        shares, total = values**power, varying.energy(power)
         captured = total - shares.sum()
         before = captured + shares.cumsum(0) - shares
-        added = min(added, int((before < (energy - d * _EPS) * total).sum()))
+        missing = before < (energy - d * _EPS) * total
+        added = int((missing & (values > 0)).sum())
     return _orthonormal(basis, vectors[:, : min(added, d - basis.shape[1])])
 
 
 def _orthonormal(basis: Tensor, new: Tensor) -> Tensor:
-    """``[basis | new]`` with the new columns made orthonormal to it and to each other."""
-    for _ in range(2):  # once leaves the rounding of nearly dependent columns, twice is enough
+    """``[basis | new]`` with the new columns, orthonormal but for rounding, made so to all."""
+    for _ in range(2 if basis.shape[1] else 0):  # once leaves the rounding of nearly dependent ones
         new = torch.linalg.qr(new - basis @ (basis.mT @ new))[0]
     return torch.cat([basis, new], dim=1)
 

@@ -117,16 +117,12 @@ class ClassifierRows:
         return delta if self._project is None else self._project(delta[None])[0]
 
     def extended(
-        self, rows: Tensor, gathered: Moment | None, energy: float, protection: Protection
+        self, rows: Tensor, gathered: Moment, energy: float, protection: Protection
     ) -> ClassifierRows:
-        """The rule after this experience: its pooled features protected, its classes seen.
-
-        ``None`` for a head that had no part in it.
-        """
-        if gathered is None:
-            return ClassifierRows(self.seen, (), rows.clone(), self._basis, self._moment)
+        """The rule after this experience: its pooled features protected, its classes seen."""
         basis = self._basis or Basis.empty(rows.shape[1])
-        total = gathered if self._moment is None else self._moment + gathered
+        there = gathered.to("cpu")
+        total = there if self._moment is None else self._moment + there
         basis = protection.extend(basis, gathered, total, 0, energy)
         seen = self.seen | self.present
         return ClassifierRows(seen, self.present, rows.clone(), basis, total)
@@ -138,7 +134,7 @@ class ClassifierRows:
             "present": sorted(self.present),
             "reference": self.reference,
             "basis": self._basis and asdict(self._basis),
-            "moment": self._moment and asdict(self._moment),
+            "moment": self._moment and self._moment.to_state(),
         }
 
     @classmethod
@@ -146,5 +142,5 @@ class ClassifierRows:
         """The rule that ``state_dict`` described."""
         basis, moment = state["basis"], state["moment"]
         basis = None if basis is None else Basis(basis["columns"].cpu(), basis["holds"].cpu())
-        moment = None if moment is None else Moment(**moment).cpu()
+        moment = None if moment is None else Moment.from_state(moment)
         return cls(**{**state, "basis": basis, "moment": moment})

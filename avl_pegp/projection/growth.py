@@ -30,7 +30,8 @@ def grown(
         past: so far.
         model: with the weights that the experience ends with; rebased where that is asked for.
         coverage: of the model.
-        gathered: the experience's moments, on the CPU, by site and by head of the classifier.
+        gathered: the experience's moments, by site and by head of the classifier. Bases are computed
+            where these are; what is kept is on the CPU.
         energies: by site and by head.
         protection: the rule by which bases grow.
         rebase: whether LoRAs and adapters start anew.
@@ -42,12 +43,13 @@ def grown(
         memory, new = past.memories.get(name), gathered[name]
         key = (id(memory and memory.moment), id(new))
         if key not in totals:  # sites that always saw the same tensor go on sharing one moment
-            totals[key] = new if memory is None else memory.moment + new
+            there = new.to("cpu")
+            totals[key] = there if memory is None else memory.moment + there
         weight, total = site.read(tensors), totals[key]
         memories[name] = extended(memory, weight, new, total, energies[name], protection)
     rows = {
         name: past.rows.get(name, ClassifierRows()).extended(
-            head.read(tensors)[0], gathered.get(name), energies[name], protection
+            head.read(tensors)[0], gathered[name], energies[name], protection
         )
         for name, head in coverage.heads.items()
     }

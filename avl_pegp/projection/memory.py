@@ -60,14 +60,16 @@ class SiteMemory:
         """Squared change of the map on old features, relative to its energy; NaN where that is 0."""
         if self.output_energy == 0:
             return float("nan")
-        return self._changed_after(self._step(weight)) / self.output_energy
+        return self.changed_after(self._step(weight)) / self.output_energy
 
     def _step(self, weight: Tensor) -> Tensor:
         return weight.to("cpu", torch.float64) - self.reference
 
-    def _changed_after(self, step: Tensor) -> float:
-        C = self.moment.of_width(step.shape[-1])
-        return self.changed + _inner(step, 2 * self.cross + step @ C)
+    def changed_after(self, step: Tensor) -> float:
+        """Squared change of the map on old features, this far from the reference."""
+        crossed = 2 * float((step * self.cross).sum())
+        changed = self.changed + crossed + self.moment.energy(step)
+        return 0.0 if changed < 0 else changed  # rounding; NaN stays
 
     def kept(self, weight: Tensor, start: Tensor | None = None) -> Tensor:
         """``start + P (weight − start)``: the weight with its step from ``start`` projected.
@@ -105,30 +107,25 @@ def extended(
     Args:
         memory: of earlier experiences, ``None`` at the first.
         weight: ``(G, out, d)``, the weight that this experience ends with.
-        gathered: moment of this experience's features.
-        total: moment of all experiences, this one too.
+        gathered: moment of this experience's features, where bases are to be computed.
+        total: moment of all experiences, this one too, on the CPU.
         energy: share of the new features' energy to protect.
         protection: the rule by which bases grow.
     """
     W = weight.to("cpu", torch.float64, copy=True)  # or it might stay the live one
     d = W.shape[-1]
-    C = gathered.of_width(d)
-    old_bases = (Basis.empty(d),) * len(C) if memory is None else memory.bases
+    old_bases = (Basis.empty(d),) * len(W) if memory is None else memory.bases
     bases = tuple(
         protection.extend(basis, gathered, total, group, energy)
         for group, basis in enumerate(old_bases)
     )
-    new_energy = _inner(W, W @ C)
+    new_energy = gathered.to("cpu").energy(W)
     if memory is None:
         return SiteMemory(W, total, bases, torch.zeros_like(W), 0.0, new_energy)
     step = W - memory.reference
-    cross = memory.cross + step @ memory.moment.of_width(d)
-    changed = memory._changed_after(step)
+    cross = memory.cross + memory.moment.times(step)
+    changed = memory.changed_after(step)
     return SiteMemory(W, total, bases, cross, changed, memory.output_energy + new_energy)
-
-
-def _inner(a: Tensor, b: Tensor) -> float:
-    return float((a * b).sum())
 
 
 def memory_to_state(memory: SiteMemory) -> dict[str, Any]:

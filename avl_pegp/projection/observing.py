@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import weakref
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
@@ -21,6 +22,11 @@ class Observer:
         modules: by name, each with its number of groups.
         moments: what was seen before, to be added to.
         samples: how many of each batch count, the first ones; ``None`` for all.
+
+    Attributes:
+        moments: by name, what was seen up to the last ``end_of_batch``.
+        called: names of the modules that were called while this observer watched.
+        saw_rows: whether any of these calls brought a feature.
     """
 
     def __init__(
@@ -30,6 +36,9 @@ class Observer:
         samples: int | None = None,
     ) -> None:
         self.moments = dict(moments)
+        self.called: set[str] = set()
+        self.saw_rows = False
+        self._is_paused = False
         self._modules = modules
         self._samples = samples
         self._calls: dict[str, list[Moment]] = {}
@@ -48,6 +57,17 @@ class Observer:
             for handle in handles:
                 handle.remove()
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """What modules receive inside this block does not count."""
+        self._is_paused = True
+        try:
+            yield
+        finally:
+            self._is_paused = False
+
+    @torch.inference_mode(False)
+    @torch.no_grad()
     def _see(
         self,
         name: str,
@@ -56,13 +76,20 @@ class Observer:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> None:
+        # Within backward() a checkpointed part is computed anew: it was seen before.
+        if self._is_paused or torch._C._current_graph_task_id() != -1:
+            return
         (x,) = (*args, *kwargs.values())
+        self.called.add(name)
+        self.saw_rows |= x.numel() > 0
         self._calls.setdefault(name, []).append(self._moment_of(name, x, groups))
 
     def _moment_of(self, name: str, x: Tensor, groups: int) -> Moment:
         """The moment of one call, taken from the cache where another site saw the same tensor."""
+        # A tensor of inference mode does not tell whether it was changed since.
+        version = None if x.is_inference() else x._version
         found = self._seen.get((id(x), groups))
-        if found is not None and found[0]() is x and found[1] == x._version:
+        if found is not None and found[0]() is x and found[1] == version:
             return found[2]
         moment = Moment.of(x.detach()[: self._samples], groups)
         if not moment.is_finite():
@@ -70,7 +97,8 @@ class Observer:
                 f"site {name} received NaN or infinite features: no basis can protect them; look "
                 "for a diverged weight or a bad input. Model and bases are left as they were"
             )
-        self._seen[id(x), groups] = (weakref.ref(x), x._version, moment)
+        if version is not None:
+            self._seen[id(x), groups] = (weakref.ref(x), version, moment)
         return moment
 
     def end_of_batch(self) -> None:
@@ -88,12 +116,36 @@ class Observer:
 
 @contextmanager
 def inference_state(model: nn.Module) -> Iterator[None]:
-    """Eval mode without gradients; every module's mode is back as it was afterwards."""
+    """Eval mode without gradients, in the weights' own precision, nothing compiled.
+
+    Autocast of the surroundings is off: half-precision features would not show the directions that
+    answers depend on. Every module's mode is back as it was afterwards.
+    """
     modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        with torch.no_grad():
+    kinds = {p.device.type for p in model.parameters()}
+    with ExitStack() as state:
+        state.enter_context(torch.inference_mode(False))
+        state.enter_context(torch.no_grad())
+        for kind in kinds:
+            if torch.is_autocast_enabled(kind):
+                state.enter_context(torch.autocast(kind, enabled=False))
+        state.enter_context(nothing_compiled())
+        try:
+            model.eval()
             yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
+        finally:
+            for module, mode in modes.items():
+                module.training = mode
+
+
+@contextmanager
+def nothing_compiled() -> Iterator[None]:
+    """In this block what ``torch.compile`` made runs as it was written.
+
+    Compiled code does not see hooks that came after it.
+    """
+    if "torch._dynamo" not in sys.modules:  # then nothing was compiled; to import it takes seconds
+        yield
+        return
+    with torch.compiler.set_stance("force_eager"):
+        yield

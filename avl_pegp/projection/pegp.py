@@ -12,12 +12,13 @@ from torch import Tensor, nn
 from avl_pegp.projection.classifier_search import ClassifierSearch
 from avl_pegp.projection.coverage import Coverage, cover
 from avl_pegp.projection.energy import Energy, energies_at, require_valid
+from avl_pegp.projection.gathering import gather_all, of_no_rows
 from avl_pegp.projection.growth import grown
 from avl_pegp.projection.head_rows import HeadRows
 from avl_pegp.projection.heads import Classifier
 from avl_pegp.projection.holding import hold_gradients, hold_weights
-from avl_pegp.projection.moments import Moment, on_cpu
-from avl_pegp.projection.observing import Observer, inference_state
+from avl_pegp.projection.moments import Moment
+from avl_pegp.projection.observing import Observer, inference_state, nothing_compiled
 from avl_pegp.projection.probe import first_sample, require_own_calls
 from avl_pegp.projection.protection import Protection
 from avl_pegp.projection.rebasing import rebasable_modules
@@ -201,9 +202,12 @@ class PEGP:
             tensors = self._coverage.tensors().items()
             self._last = {name: tensor.clone() for name, tensor in tensors}
 
+    @torch.inference_mode(False)
     def gather(self, loader: Iterable[Any], forward: Callable[[Any], object] | None = None) -> None:
         """Add the features of an experience to the statistics, in eval mode and without gradients.
 
+        Autocast around it is switched off, and what was compiled runs as it was written. A site that
+        no batch came to, such as an unused branch of a mixture of experts, has nothing to protect.
         Changes that anyone made to protected tensors since the last step are projected first. The first
         sample runs twice more, to see that trained layers act through their own calls alone. A model
         that trains on class prompts (``model.trains_text``) is shown those of the classes that
@@ -215,26 +219,18 @@ class PEGP:
             forward: called on each batch instead, where the model wants more.
 
         Raises:
-            ValueError: no batch, NaN or infinite features (the site is named), a trainable layer that
-                the forward pass never calls, or whose weight is read elsewhere too, or a classifier
-                that is not known. Model, bases and statistics are then as they were.
+            TypeError: a batch in which no tensor stands first, without ``forward``.
+            ValueError: no batch, no sample in any, NaN or infinite features (the site is named), a
+                trainable layer that the forward pass reads elsewhere than by calling it, or a
+                classifier that is not known. Model, bases and statistics are then as they were.
         """
         self._look_over()
         if self._begun:
             self.project_step()
-        forward = forward or self._forward
-        observer, is_first = self._observer(), True
-        with inference_state(self.model), self._own_prompts():
-            for batch in loader:
-                if is_first:
-                    self.try_calls(batch, forward)
-                    is_first = False
-                with observer.watching():
-                    forward(batch)
-                observer.end_of_batch()
-        if not observer.moments:
-            raise ValueError("gather(loader): the loader gave no batch; give the experience's data")
-        self._require_all_seen(observer.moments)
+        observer = self._observer()
+        with inference_state(self.model), self._own_prompts(), observer.watching():
+            sites = self._coverage.observed()
+            gather_all(loader, forward, self.model, observer, sites, self._try_calls)
         self._gathered = observer.moments
 
     @torch.no_grad()
@@ -248,12 +244,13 @@ class PEGP:
             ValueError: a layer whose weight is read elsewhere too (it is named), a model that gives
                 other outputs for the same input, or a classifier that is not known.
         """
-        sample = first_sample(batch)
         with inference_state(self.model):
-            if not (self._begun and self._classes is None):
-                self._find_classifier(lambda: forward(sample))
-            sites = self._coverage.observed()
-            require_own_calls(self.model, sites, lambda: forward(sample))
+            self._try_calls(lambda: forward(first_sample(batch)))
+
+    def _try_calls(self, show: Callable[[], object]) -> None:
+        if not (self._begun and self._classes is None):
+            self._find_classifier(show)
+        require_own_calls(self.model, self._coverage.observed(), show)
 
     @contextmanager
     def gathering(self, samples: int | None = None) -> Iterator[None]:
@@ -279,11 +276,12 @@ class PEGP:
             )
         self._coverage.require_current(self.model)
         observer = self._observer(samples)
-        with observer.watching():
+        with observer.watching(), nothing_compiled():
             yield
         observer.end_of_batch()
         self._gathered = observer.moments
 
+    @torch.inference_mode(False)
     @torch.no_grad()
     def extend(self) -> None:
         """Call after gathering: protect the gathered features from now on.
@@ -293,9 +291,10 @@ class PEGP:
                 never called while gathering.
             RuntimeError: nothing was gathered.
         """
-        if not self._gathered:
+        if not any(moment.count.any() for moment in self._gathered.values()):
             raise RuntimeError("extend() without statistics: call gather(loader) first")
-        self._require_all_seen(self._gathered)
+        gathered = {**self._of_idle_heads(), **self._gathered}
+        self._require_all_seen(gathered)
         if self._begun:
             self.project_step()
         self._search.end()
@@ -303,7 +302,7 @@ class PEGP:
             self.past,
             named_root(self.model),
             self._coverage,
-            on_cpu(self._gathered),
+            gathered,
             self._energies(),
             self.protection,
             self.rebase,
@@ -416,10 +415,14 @@ class PEGP:
         own: AbstractContextManager[None] = model.only(self._classes)
         return own
 
-    def _require_all_seen(self, moments: Collection[str]) -> None:
+    def _of_idle_heads(self) -> dict[str, Moment]:
+        """Of several heads, those that this experience does not use have nothing to protect."""
         heads = self._coverage.heads
         idle = heads.keys() - self._rows.in_use if len(heads) > 1 else set()
-        silent = [n for n in self._coverage.observed() if n not in moments and n not in idle]
+        return {name: of_no_rows(heads[name]) for name in idle}
+
+    def _require_all_seen(self, moments: Collection[str]) -> None:
+        silent = [name for name in self._coverage.observed() if name not in moments]
         if silent:
             raise ValueError(
                 f"the forward pass never called {', '.join(silent)}: such a layer's weight is read "
@@ -429,7 +432,3 @@ class PEGP:
     def _require_begun(self) -> None:
         if not self._begun:
             raise RuntimeError("call begin() before training on an experience, also after extend()")
-
-    def _forward(self, batch: Any) -> None:
-        x = batch[0] if isinstance(batch, list | tuple) else batch
-        self.model(x.to(next(self.model.parameters()).device))

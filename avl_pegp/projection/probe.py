@@ -43,9 +43,9 @@ def require_own_calls(model: nn.Module, sites: Mapping[str, Site], run: Callable
 
     def shows(changed: Mapping[str, Site]) -> bool:
         """Whether other weights of these layers show, though all layers give what they gave."""
-        with _other_weights(changed), calls.repeated(called) as differences:
+        with other_weights(changed), calls.repeated(called) as differences:
             after = _tensors_of(model, run)
-        return bool(differences) or not _same(before, after)
+        return bool(differences) or not same(before, after)
 
     if not shows(called):
         return
@@ -59,6 +59,38 @@ def require_own_calls(model: nn.Module, sites: Mapping[str, Site], run: Callable
         f"the weight of {', '.join(guilty or called)} also acts on the output past the layer's own "
         "calls, as where F.linear reads layer.weight: features there can't be seen, and answers on old "
         "inputs would drift. Call the layer itself there, freeze it, or exclude=(name,)"
+    )
+
+
+@torch.no_grad()
+def require_unread(sites: Mapping[str, Site], run: Callable[[], Any]) -> None:
+    """Refuse layers that a run never called, but whose weights change its answers.
+
+    Args:
+        sites: those that were not called.
+        run: runs the model.
+
+    Raises:
+        ValueError: names those layers; or the run gives no tensor that could tell.
+    """
+    before = [tensor.clone() for tensor in tensors_in(run())]
+    if not before:
+        raise ValueError(
+            f"the forward pass never called {', '.join(sites)}, and forward(batch) returns no tensor "
+            "that could tell whether their weights are read from outside: let it return the model's "
+            "answers"
+        )
+
+    def shows(changed: Mapping[str, Site]) -> bool:
+        with other_weights(changed):
+            return not same(before, list(tensors_in(run())))
+
+    if not shows(sites):
+        return
+    read = [name for name, site in sites.items() if shows({name: site})]
+    raise ValueError(
+        f"the forward pass never called {', '.join(read or sites)}, but its answers depend on it: such "
+        "a layer's weight is read from outside, so that its features can't be seen; freeze it"
     )
 
 
@@ -76,7 +108,7 @@ class Calls:
         """In this block the calls are noted."""
 
         def note(name: str, _: nn.Module, args: Any, output: Tensor) -> None:
-            received = [x.clone() for x in _tensors_in(args)]
+            received = [x.clone() for x in tensors_in(args)]
             self._calls.setdefault(name, []).append((received, output.clone()))
 
         with _hooks(sites, note):
@@ -90,7 +122,7 @@ class Calls:
 
         def give(name: str, _: nn.Module, args: Any, output: Tensor) -> Tensor:
             received, given = next(past[name], ([], output))
-            if not _same(received, list(_tensors_in(args))):
+            if not same(received, list(tensors_in(args))):
                 differences.append(name)
             return given.clone()  # what follows may write into it
 
@@ -108,7 +140,7 @@ def _hooks(sites: Mapping[str, Site], hook: Callable[..., Any]) -> Iterator[None
 
 
 @contextmanager
-def _other_weights(sites: Mapping[str, Site]) -> Iterator[None]:
+def other_weights(sites: Mapping[str, Site]) -> Iterator[None]:
     """In this block the layers have other weights of much the same size."""
     parameters = [p for site in sites.values() for p in site.parameters().values()]
     kept = [p.clone() for p in parameters]
@@ -131,22 +163,22 @@ def _tensors_of(model: nn.Module, run: Callable[[], Any]) -> list[Tensor]:
         given.append(run())
     finally:
         handle.remove()
-    return [tensor.clone() for tensor in _tensors_in(given)]
+    return [tensor.clone() for tensor in tensors_in(given)]
 
 
-def _tensors_in(values: Any) -> Iterator[Tensor]:
+def tensors_in(values: Any) -> Iterator[Tensor]:
     """The floating-point tensors in nested lists, tuples and mappings."""
     if isinstance(values, Tensor):
         if values.is_floating_point():
             yield values
     elif isinstance(values, Mapping):
-        yield from _tensors_in(list(values.values()))
+        yield from tensors_in(list(values.values()))
     elif isinstance(values, list | tuple):
         for value in values:
-            yield from _tensors_in(value)
+            yield from tensors_in(value)
 
 
-def _same(before: Sequence[Tensor], after: Sequence[Tensor]) -> bool:
+def same(before: Sequence[Tensor], after: Sequence[Tensor]) -> bool:
     """Whether tensors are the same but for rounding."""
     return len(before) == len(after) and all(map(_close, before, after))
 
@@ -161,7 +193,7 @@ def _close(before: Tensor, after: Tensor) -> bool:
 
 
 def first_sample(batch: Any) -> Any:
-    """A batch of the first sample alone, where tensors in it are as long as the batch.
+    """A copy of a batch's first sample, where tensors in it are as long as the batch.
 
     Example:
         >>> x, y = first_sample((torch.zeros(4, 3), torch.zeros(4)))
@@ -169,7 +201,7 @@ def first_sample(batch: Any) -> Any:
         (torch.Size([1, 3]), torch.Size([1]))
     """
     if isinstance(batch, Tensor):
-        return batch[:1] if batch.dim() else batch
+        return batch[:1].clone() if batch.dim() else batch.clone()
     if isinstance(batch, Mapping):
         return {name: first_sample(value) for name, value in batch.items()}
     if isinstance(batch, list | tuple):

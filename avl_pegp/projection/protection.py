@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from avl_pegp.projection.bases import Basis, extend_basis
+from avl_pegp.projection.bases import Basis, grow
 from avl_pegp.projection.moments import Moment
 
 MemoryPolicy = Literal["union", "covariance"]
@@ -88,19 +88,19 @@ class Protection:
         d = len(basis.columns)
         seen = gathered
         if self.memory == "covariance":
-            basis, seen = Basis.empty(d), total
-        moment = seen.of_width(d)[group]
-        mean = seen.mean(d)[group] if self.centred else None
-        columns = extend_basis(
-            basis.columns, moment, energy, seen.feature_eps, mean=mean, power=self.power
-        )
-        return Basis(columns, self._holds(basis, columns, moment))
+            basis, seen = Basis.empty(d), total.to(gathered.stored.device)
+        columns = basis.columns.to(seen.stored.device)
+        form, varying, mean = seen.form(group, d), seen.form(group, d), None
+        if self.centred:
+            varying, mean = seen.form_about_mean(group, d), seen.mean(d)[group]
+        columns = grow(columns, form, varying, mean, energy, seen.noise, self.power)
+        sizes = form.along(columns).clamp_min(0).sqrt()
+        return Basis(columns.cpu(), self._holds(basis, sizes.cpu()))
 
-    def _holds(self, basis: Basis, columns: Tensor, moment: Tensor) -> Tensor:
-        """The share that a step loses along each column."""
+    def _holds(self, basis: Basis, sizes: Tensor) -> Tensor:
+        """The share that a step loses along each column, of which features have these sizes."""
         if self.alpha is None:
-            return columns.new_full(columns.shape[1:], self.eta)
-        sizes = ((columns.mT @ moment) * columns.mT).sum(1).clamp_min(0).sqrt()
+            return torch.full_like(sizes, self.eta)
         largest = sizes.max() if len(sizes) else sizes.sum()
         importance = torch.nan_to_num((self.alpha + 1) * sizes / (self.alpha * sizes + largest))
         importance[: len(basis.holds)] += basis.holds / self.eta

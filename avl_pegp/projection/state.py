@@ -104,7 +104,7 @@ def state_from_past(past: Past) -> dict[str, Any]:
         "experiences": past.experiences,
         "trained": list(past.trained),
         "backbone": past.backbone,
-        "moments": [{"matrix": m.matrix, "feature_eps": m.feature_eps} for m in moments.values()],
+        "moments": [moment.to_state() for moment in moments.values()],
         "sites": {
             name: {"moment": order[id(memory.moment)], **memory_to_state(memory)}
             for name, memory in past.memories.items()
@@ -147,7 +147,7 @@ def _read(state: dict[str, Any]) -> Past:
             f"state['format'] must be {_FORMAT}: give what state_dict() returned, by this version"
         )
     try:
-        moments = [Moment(m["matrix"], m["feature_eps"]).cpu() for m in state["moments"]]
+        moments = [Moment.from_state(entry) for entry in state["moments"]]
         memories = {
             name: memory_from_state({**entry, "moment": moments[entry["moment"]]})
             for name, entry in state["sites"].items()

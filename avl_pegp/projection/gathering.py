@@ -1,0 +1,108 @@
+"""One pass over an experience: every batch is shown to the model while its sites are watched.
+
+A site that is not called may be a branch that these inputs do not take: then nothing of it is theirs
+to protect. Or its weight is read from outside, so that its features can't be seen: then the model is
+refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any, cast
+
+from torch import Tensor, nn
+
+from avl_pegp.projection.moments import Moment
+from avl_pegp.projection.observing import Observer
+from avl_pegp.projection.probe import first_sample, require_unread
+from avl_pegp.projection.sites import Site
+
+
+def gather_all(
+    loader: Iterable[Any],
+    forward: Callable[[Any], object] | None,
+    model: nn.Module,
+    observer: Observer,
+    sites: Mapping[str, Site],
+    try_first: Callable[[Callable[[], object]], None],
+) -> None:
+    """Let an observer, which is watching, see every batch.
+
+    Args:
+        loader: batches; the model is called on a batch's first element (or on a tensor).
+        forward: called on each batch instead.
+        model: in eval mode.
+        observer: what it has seen of the sites is in its moments afterwards.
+        sites: those that it watches.
+        try_first: called before all with a call that shows the first sample.
+
+    Raises:
+        TypeError: a batch that holds no tensor where one is looked for.
+        ValueError: no batch, no sample in any, or a site that is read but never called.
+    """
+    batches, tried = 0, False
+    for batch in loader:
+        batches += 1
+        show = _shown(batch, model, forward)
+        if show is None:
+            continue
+        if not tried:
+            with observer.paused():
+                try_first(partial(_show_first_sample, batch, model, forward))
+            tried = True
+        show()
+        observer.end_of_batch()
+        silent = {name: site for name, site in sites.items() if name not in observer.called}
+        if silent:
+            with observer.paused():
+                require_unread(silent, partial(_show_first_sample, batch, model, forward))
+    if not observer.saw_rows:
+        none = "no batch had a sample" if batches else "the loader gave no batch"
+        raise ValueError(
+            f"gather(loader): {none}, so that nothing would be protected; give the experience's data"
+        )
+    for name, site in sites.items():
+        if name not in observer.moments:
+            observer.moments[name] = of_no_rows(site)
+
+
+def _shown(
+    batch: Any, model: nn.Module, forward: Callable[[Any], object] | None
+) -> Callable[[], object] | None:
+    """The model's call on a batch; ``None`` where the batch has no sample."""
+    if forward is not None:
+        return partial(forward, batch)
+    x = batch[0] if isinstance(batch, list | tuple) and batch else batch
+    if not isinstance(x, Tensor):
+        found, how = f"is a {type(batch).__name__}", "model(torch.as_tensor(batch))"
+        if isinstance(batch, Mapping):
+            found = f"is a mapping with {', '.join(map(str, batch))}"
+            how = "model(**batch)"
+        elif x is not batch:
+            found = f"is a {type(batch).__name__} that begins with a {type(x).__name__}"
+            how = "model(batch[0], batch[1])"
+        raise TypeError(
+            f"gather(loader): a batch {found}; it must be a tensor, or a list or tuple that begins "
+            f"with one. Convert it, or say how the model is called: forward=lambda batch: {how}"
+        )
+    if x.dim() and not len(x):
+        return None
+    # A copy of a tensor from inference mode: the model may change its input in place.
+    x = x.clone() if x.is_inference() else x
+    return partial(model, x.to(next(model.parameters()).device))
+
+
+def _show_first_sample(
+    batch: Any, model: nn.Module, forward: Callable[[Any], object] | None
+) -> object:
+    """What the model makes of one sample: a copy, as a model may write into its input."""
+    show = _shown(first_sample(batch), model, forward)
+    return None if show is None else show()
+
+
+def of_no_rows(site: Site) -> Moment:
+    """The moment of a site to which no feature came."""
+    weight = cast(Tensor, site.module.weight)
+    width = weight.shape[-2 if site.transposed else -1]
+    return Moment.empty(width, site.groups, device=weight.device)

@@ -35,7 +35,7 @@ def check_files(files: Sequence[Path]) -> dict[str, int]:
         DataError: files are absent, damaged, no images, too large or too deep.
     """
     memory = _memory_of(files)
-    remembered = _recall(memory)
+    remembered = _recall(memory, len(files))
     if remembered is not None:
         return remembered
     counts = _decode(files)
@@ -122,13 +122,16 @@ def _memory_of(files: Sequence[Path]) -> Path:
     return cache / "avl_pegp" / f"checked_images_{digest.hexdigest()}.json"
 
 
-def _recall(memory: Path) -> dict[str, int] | None:
-    """What is remembered; None where nothing is, or something that was not written here."""
+def _recall(memory: Path, count: int) -> dict[str, int] | None:
+    """What is remembered of so many files; None where it is nothing, or was not written here."""
     try:
-        counts = json.loads(memory.read_text())
-        return {str(key): int(counts[key]) for key in ("images", "converted", *counts)}
-    except (OSError, ValueError, TypeError, KeyError):
+        facts = json.loads(memory.read_text())
+    except (OSError, ValueError, RecursionError):
         return None
+    if not isinstance(facts, dict) or facts.get("images") != count or "converted" not in facts:
+        return None
+    are_counts = all(type(fact) is int and 0 <= fact <= count for fact in facts.values())
+    return facts if are_counts else None
 
 
 def _remember(memory: Path, counts: dict[str, int]) -> None:

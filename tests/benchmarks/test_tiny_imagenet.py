@@ -59,9 +59,9 @@ def test_labels_are_in_the_order_of_wnids_and_named_by_words(
 
 
 def test_classes_of_one_name_are_told_apart_by_their_ids(tiny: Path) -> None:
-    edit(tiny / "words.txt", "thing 7", "thing 6")
+    edit(tiny / "words.txt", "\tthing 7,", "\tthing 6,")
     names = split_tiny_imagenet(tiny.parent).class_names
-    assert names[6:9] == ("thing 6 n00000007", "thing 6 n00000008", "thing 8")
+    assert {"thing 6 n00000007", "thing 6 n00000008", "thing 8"} <= set(names)
 
 
 def test_grey_images_are_converted_and_counted(tiny: Path) -> None:

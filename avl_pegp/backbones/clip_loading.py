@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import open_clip
+import torch
 from torch import Tensor
 
 from avl_pegp.backbones.checked_weights import WeightsError
-from avl_pegp.backbones.loading import check_fit
+from avl_pegp.backbones.fitting import check_fit, first_of
 from avl_pegp.backbones.local_weights import LocalWeights, read_local_weights
-from avl_pegp.backbones.tiny_clip import unpacked
+from avl_pegp.backbones.tiny_clip import IDS, ROWS, TABLE, unpacked
 
 __all__ = ["download", "load_clip", "read_clip_weights"]
 
@@ -84,11 +86,12 @@ def load_clip(model: Any, weights: LocalWeights) -> None:
     own, source = model.state_dict(), model.weights_source
     dropped = tuple(name for name in _NUMBERS if name in weights.tensors)
     tensors = {name: t for name, t in weights.tensors.items() if name not in dropped}
-    tensors = _as_named(model, unpacked(tensors, model.vocab_size))
+    complaint = f"{weights.path} does not fit {source.tag}"
+    _check_packed(complaint, tensors, own)
+    tensors = _as_named(complaint, model, unpacked(tensors, model.vocab_size))
     for name in {"logit_scale", "logit_bias"} & own.keys() & tensors.keys():
         if tensors[name].numel() == own[name].numel():
             tensors[name] = tensors[name].reshape(own[name].shape)
-    complaint = f"{weights.path} does not fit {source.tag}"
     check_fit(complaint, tensors, own, "with open_clip's names for its tensors")
     model.load_state_dict(tensors)
     model.weights_source = replace(
@@ -96,8 +99,41 @@ def load_clip(model: Any, weights: LocalWeights) -> None:
     )
 
 
-def _as_named(model: Any, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _check_packed(complaint: str, tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
+    """Refuse rows of the token table that say not, or not clearly, which tokens they are of."""
+    if IDS not in tensors or ROWS not in tensors:
+        return
+    ids, rows, table = tensors[IDS], tensors[ROWS], own.get(TABLE)
+    faults = {
+        f"{TABLE} besides {ROWS}": TABLE in tensors,
+        f"{IDS} of {ids.dtype}": ids.is_floating_point() or ids.dtype == torch.bool,
+        f"{ROWS} {tuple(rows.shape)} for {IDS} {tuple(ids.shape)}": (
+            ids.ndim != 1 or rows.ndim != 2 or len(ids) != len(rows)
+        ),
+        f"{ROWS} for a model that has no {TABLE}": table is None,
+    }
+    found = [fault for fault, is_there in faults.items() if is_there]
+    if not found and table is not None:
+        outside = int(((ids < 0) | (ids >= len(table))).sum())
+        repeated = len(ids) - len(ids.unique())
+        found += [f"{outside} {IDS} outside 0 to {len(table) - 1}"] * bool(outside)
+        found += [f"{repeated} {IDS} more than once"] * bool(repeated)
+    if found:
+        raise WeightsError(
+            f"{complaint}: it has {', '.join(found)}. Save the model's state_dict(), whose token "
+            "table is whole"
+        )
+
+
+def _as_named(complaint: str, model: Any, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Under ``text.`` what stands at the top of older files, where the model has it there."""
-    if hasattr(model, "text"):
-        tensors = open_clip.model.convert_to_custom_text_state_dict(tensors)
-    return tensors
+    if not hasattr(model, "text"):
+        return tensors
+    renamed: dict[str, Tensor] = open_clip.model.convert_to_custom_text_state_dict(tensors)
+    if len(renamed) < len(tensors):
+        twice = [name for name in tensors if f"text.{name}" in tensors and name not in renamed]
+        raise WeightsError(
+            f"{complaint}: it has {first_of(twice)} a second time, under 'text.'. Save the "
+            "weights that are meant alone"
+        )
+    return renamed

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 from huggingface_hub import try_to_load_from_cache
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from timm.models import PretrainedCfg
 
 from avl_pegp.backbones.checked_weights import WeightsError
@@ -44,7 +44,7 @@ def source_in_cache(config: PretrainedCfg, tag: str, cache_dir: str | None) -> W
         cache_dir: as it was given to timm; ``None`` is the default.
 
     Raises:
-        WeightsError: no cache has the file any more.
+        WeightsError: no cache has the file any more, or the one that is there is damaged.
     """
     path = next((path for path in _places(config, cache_dir) if path.is_file()), None)
     if path is None:
@@ -54,8 +54,14 @@ def source_in_cache(config: PretrainedCfg, tag: str, cache_dir: str | None) -> W
         )
     head: tuple[str, ...] = ()
     if path.suffix == ".safetensors":  # the few weights of timm in other formats have no head
-        with safe_open(path, "pt") as file:
-            head = tuple(key for key in file.keys() if HEAD.match(key))  # noqa: SIM118
+        try:
+            with safe_open(path, "pt") as file:
+                head = tuple(key for key in file.keys() if HEAD.match(key))  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            raise WeightsError(
+                f"the weights of {tag} were loaded, but {path} cannot be read ({error}): remove it "
+                "from the cache, so that it is downloaded again"
+            ) from error
     return WeightsSource(tag, path.name, hashlib.sha256(path.read_bytes()).hexdigest(), head)
 
 

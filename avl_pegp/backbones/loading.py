@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from math import isqrt
 from typing import Any
@@ -10,10 +9,10 @@ from typing import Any
 from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
 from torch import Tensor
 
-from avl_pegp.backbones.checked_weights import WeightsError
-from avl_pegp.backbones.local_weights import HEAD, NAMED, LocalWeights
+from avl_pegp.backbones.fitting import check_fit
+from avl_pegp.backbones.local_weights import HEAD, LocalWeights
 
-__all__ = ["check_fit", "load_body"]
+__all__ = ["load_body"]
 
 
 def load_body(model: VisionTransformer, weights: LocalWeights) -> None:
@@ -53,58 +52,13 @@ def load_body(model: VisionTransformer, weights: LocalWeights) -> None:
     )
 
 
-def check_fit(
-    complaint: str, found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], names: str
-) -> None:
-    """Refuse tensors that are not, by name and shape, those that a model wants.
-
-    Args:
-        complaint: how the message begins: what does not fit what.
-        found: of a file.
-        wanted: of the model.
-        names: how the message ends: whose names the tensors must have.
-
-    Raises:
-        WeightsError: something is missing, unexpected or of another shape.
-
-    Example:
-        >>> import torch
-        >>> try:
-        ...     check_fit("a.pth does not fit b", {"w": torch.zeros(2)}, {}, "with b's names")
-        ... except WeightsError as error:
-        ...     print(str(error)[:50])
-        a.pth does not fit b: 1 unexpected (w (2,)). Give
-    """
-    differences = _differences(found, wanted)
-    if differences:
-        raise WeightsError(
-            f"{complaint}: {'; '.join(differences)}. Give the name and the options of the "
-            f"architecture that it was saved from, {names}"
-        )
-
-
 def _can_be_resampled(found: Tensor | None, model: VisionTransformer) -> bool:
     """Whether these are embeddings of a square grid, of this width, of another size."""
     own = model.pos_embed
     if found is None or own is None or found.ndim != 3 or found.shape == own.shape:
         return False
+    if found.numel() * found.element_size() > found.untyped_storage().nbytes():
+        return False  # one number that stands for many, of which there is no end
     tokens = found.shape[1] - (0 if model.no_embed_class else model.num_prefix_tokens)
     square = tokens > 0 and isqrt(tokens) ** 2 == tokens
     return square and (len(found), found.shape[2]) == (len(own), own.shape[2])
-
-
-def _differences(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> list[str]:
-    """What is missing, unexpected or of another shape: a phrase for each kind."""
-    missing = [f"{k} {tuple(v.shape)}" for k, v in wanted.items() if k not in found]
-    unexpected = [f"{k} {tuple(v.shape)}" for k, v in found.items() if k not in wanted]
-    misshaped = [
-        f"{k} {tuple(found[k].shape)} for {tuple(v.shape)}"
-        for k, v in wanted.items()
-        if k in found and found[k].shape != v.shape
-    ]
-    kinds = {"missing": missing, "unexpected": unexpected, "of another shape": misshaped}
-    return [
-        f"{len(keys)} {kind} ({', '.join(keys[:NAMED])}{', …' if len(keys) > NAMED else ''})"
-        for kind, keys in kinds.items()
-        if keys
-    ]

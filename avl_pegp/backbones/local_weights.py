@@ -6,29 +6,25 @@ import argparse
 import hashlib
 import pickle
 import re
+import warnings
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import safetensors.torch
 import torch
-from timm.models import clean_state_dict
 from torch import Tensor
 
 from avl_pegp.backbones.checked_weights import WeightsError
 from avl_pegp.backbones.google_weights import read_google
+from avl_pegp.backbones.named_tensors import named_tensors
 
-__all__ = ["HEAD", "NAMED", "LocalWeights", "read_local_weights"]
+__all__ = ["HEAD", "LocalWeights", "read_local_weights"]
 
 #: The names of a head's tensors, in timm's spelling and in Google's.
 HEAD = re.compile(r"(head|head_dist|pre_logits)[./]")
-
-_WRAPPERS = ("state_dict", "model")
-#: A message names so many keys of a kind and counts the rest.
-NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -64,7 +60,8 @@ def read_local_weights(path: Path) -> LocalWeights:
 
     Raises:
         WeightsError: no such file, another suffix, an empty or damaged file, one that only unsafe
-            unpickling would read, or one that holds something else than named tensors.
+            unpickling would read, or one that holds something else than ordinary named tensors, as
+            ``named_tensors`` says.
 
     Example:
         >>> from avl_pegp.backbones.tiny_vit import WEIGHTS_FILE
@@ -72,12 +69,16 @@ def read_local_weights(path: Path) -> LocalWeights:
         torch.Size([1, 1, 128])
     """
     if path.suffix not in _READERS:
+        parts = " the files that it lists, joined into one of" * path.name.endswith(".index.json")
         raise WeightsError(
-            f"{path} has the suffix {path.suffix!r}: weights are read from {', '.join(_READERS)}"
+            f"{path} has the suffix {path.suffix!r}: weights are read from{parts} "
+            f"{', '.join(_READERS)}"
         )
     try:
+        if path.exists() and not path.is_file():  # to read from a pipe could take for ever
+            raise WeightsError(f"{path} is a folder or a device: give a file of weights")
         content = path.read_bytes()
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a path that no system takes
         raise WeightsError(f"cannot read the weights file {path}: {error}") from error
     if not content:
         raise WeightsError(f"{path} is empty: copy or download it again")
@@ -94,14 +95,15 @@ def read_local_weights(path: Path) -> LocalWeights:
 
 
 def _read_safetensors(content: bytes, path: Path) -> dict[str, Tensor]:
-    return _named_tensors(safetensors.torch.load(content), path)
+    return named_tensors(safetensors.torch.load(content), path)
 
 
 def _read_torch(content: bytes, path: Path) -> dict[str, Tensor]:
-    _refuse_torchscript(content, path)
+    _check_archive(content, path)
     try:
         # Training scripts leave their arguments beside the weights; a Namespace runs no code.
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what is odd in the file is refused by name below
             found = torch.load(BytesIO(content), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         found = re.search(r"GLOBAL (\S+)", str(error))
@@ -111,38 +113,31 @@ def _read_torch(content: bytes, path: Path) -> dict[str, Tensor]:
             "it with torch.load yourself, save its tensors with safetensors.torch.save_file, and "
             "pass that file"
         ) from error
-    return _named_tensors(found, path)
+    return named_tensors(found, path)
 
 
-def _refuse_torchscript(content: bytes, path: Path) -> None:
-    """OpenAI's files of CLIP are such programs: torch refuses them too, but not with what to do."""
+def _check_archive(content: bytes, path: Path) -> None:
+    """Refuse an archive that is damaged, of which torch compares no checksums, or is a program.
+
+    OpenAI's files of CLIP are such programs: torch refuses them too, but not with what to do.
+    """
     file = BytesIO(content)
     if not zipfile.is_zipfile(file):
         return
-    if any(name.endswith("/constants.pkl") for name in zipfile.ZipFile(file).namelist()):
+    archive = zipfile.ZipFile(file)
+    if any(name.endswith("/constants.pkl") for name in archive.namelist()):
         raise WeightsError(
             f"{path} is a TorchScript archive: a program with weights, and is not run; take the "
             "same weights without a program (of OpenAI's CLIP they are pretrained='openai'), or, if "
             "you trust the file, save torch.jit.load(FILE).state_dict() with "
             "safetensors.torch.save_file, and pass that file"
         )
-
-
-def _named_tensors(found: Any, path: Path) -> dict[str, Tensor]:
-    """The tensors in a checkpoint, without wrappers and prefixes."""
-    while isinstance(found, Mapping) and (inner := [w for w in _WRAPPERS if w in found]):
-        found = found[inner[0]]
-    if not isinstance(found, Mapping):
+    damaged = archive.testzip()
+    if damaged is not None:
         raise WeightsError(
-            f"{path} holds a {type(found).__name__}: it must hold tensors by their names"
+            f"{path} is damaged: the checksum of {damaged!r} in it is another one (or it was saved "
+            "without checksums); copy or download it again"
         )
-    others = [f"{k!r} ({type(v).__name__})" for k, v in found.items() if not torch.is_tensor(v)]
-    if others:
-        raise WeightsError(
-            f"{path} holds {', '.join(others[:NAMED])} among {len(found)} entries: it must hold "
-            "tensors by their names, at its top or under 'state_dict' or 'model'"
-        )
-    return clean_state_dict(dict(found))
 
 
 _READERS: dict[str, Callable[[bytes, Path], dict[str, Tensor]]] = {

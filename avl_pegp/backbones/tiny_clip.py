@@ -24,8 +24,9 @@ TINY_CLIP = "tiny_clip_32.glyphs"
 WEIGHTS_FILE = Path(__file__).parent / "weights" / "tiny_clip_32_glyphs.safetensors"
 WEIGHTS_SHA256 = "a1335d0d1e4395ff78be2eb2cc1e82bde0974e2c80835a9b0e2b6594b58abae6"
 
-_TABLE = "token_embedding.weight"
-_IDS, _ROWS = "token_ids", "token_rows"
+#: The token table in a state dict; the tokens in use, and their rows of it, in a packed one.
+TABLE = "token_embedding.weight"
+IDS, ROWS = "token_ids", "token_rows"
 
 _IMAGE = CLIPVisionCfg(layers=4, width=128, head_width=32, patch_size=8, image_size=32)
 _TEXT = CLIPTextCfg(context_length=16, width=64, heads=2, layers=3)
@@ -93,8 +94,8 @@ def packed(state: dict[str, Tensor], ids: Tensor) -> dict[str, Tensor]:
         tensor([[1., 0., 0., 0.],
                 [0., 0., 1., 0.]])
     """
-    rest = {name: tensor for name, tensor in state.items() if name != _TABLE}
-    return {**rest, _IDS: ids, _ROWS: state[_TABLE][ids]}
+    rest = {name: tensor for name, tensor in state.items() if name != TABLE}
+    return {**rest, IDS: ids, ROWS: state[TABLE][ids]}
 
 
 def unpacked(tensors: dict[str, Tensor], vocabulary: int) -> dict[str, Tensor]:
@@ -111,11 +112,11 @@ def unpacked(tensors: dict[str, Tensor], vocabulary: int) -> dict[str, Tensor]:
         tensor([[0., 0.],
                 [0., 1.]])
     """
-    if _ROWS not in tensors or _IDS not in tensors:
+    if ROWS not in tensors or IDS not in tensors:
         return tensors
-    rest = {name: tensor for name, tensor in tensors.items() if name not in (_IDS, _ROWS)}
-    table = tensors[_ROWS].new_zeros(vocabulary, tensors[_ROWS].shape[1])
-    return {**rest, _TABLE: table.index_copy(0, tensors[_IDS], tensors[_ROWS])}
+    rest = {name: tensor for name, tensor in tensors.items() if name not in (IDS, ROWS)}
+    table = tensors[ROWS].new_zeros(vocabulary, tensors[ROWS].shape[1])
+    return {**rest, TABLE: table.index_copy(0, tensors[IDS].long(), tensors[ROWS])}
 
 
 def _stem(width: int) -> nn.Sequential:

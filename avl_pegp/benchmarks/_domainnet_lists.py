@@ -116,7 +116,7 @@ def _lacking(lists: Sequence[TextList], names: Sequence[str]) -> dict[str, list[
 
 def _files(root: Path, listed: TextList) -> ImageFiles:
     paths, labels = zip(*listed.lines, strict=True)
-    return ImageFiles(root, paths, list(map(int, labels)))
+    return ImageFiles(root, paths, list(map(int, labels)), upright=False)
 
 
 def _class_of(path: str) -> str:

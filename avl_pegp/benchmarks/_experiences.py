@@ -9,6 +9,7 @@ from avalanche.benchmarks import GenericCLScenario
 from avalanche.benchmarks.utils import AvalancheDataset, _make_taskaware_classification_dataset
 
 from avl_pegp.benchmarks._images import LabelledDataset, normalise
+from avl_pegp.benchmarks._labels import labelled
 
 
 def from_datasets(
@@ -18,16 +19,33 @@ def from_datasets(
     class_order: list[int],
     train_transform: Callable[[Any], Any] = normalise,
     eval_transform: Callable[[Any], Any] = normalise,
+    called: Sequence[str] | None = None,
 ) -> GenericCLScenario:
-    """Experience i trains on ``train[i]`` and is tested on ``test[i]``; labels are as they are."""
+    """Experience i trains on ``train[i]`` and is tested on ``test[i]``; labels are as they are.
+
+    ``called`` has what each experience is called in messages; None counts them from 0.
+
+    Raises:
+        ValueError: there is no experience, or not as many data sets of the two kinds; labels and names
+            do not fit, see ``labelled``.
+    """
+    if not train or len(train) != len(test):
+        raise ValueError(
+            f"train has {len(train)} data sets and test has {len(test)}; give one of each for every "
+            "experience, and at least one."
+        )
     transforms = {"train": (train_transform, None), "eval": (eval_transform, None)}
+    names = called or [f"experience {i}" for i in range(len(train))]
 
     def wrapped(datasets: Sequence[LabelledDataset], mode: str) -> list[AvalancheDataset[Any]]:
+        part = "training" if mode == "train" else "test"
         return [
             _make_taskaware_classification_dataset(
-                dataset, transform_groups=transforms, initial_transform_group=mode
+                labelled(f"the {part} data of {name}", dataset, class_names),
+                transform_groups=transforms,
+                initial_transform_group=mode,
             )
-            for dataset in datasets
+            for name, dataset in zip(names, datasets, strict=True)
         ]
 
     # Not dataset_benchmark: its test data, when read directly, has the training transform.

@@ -23,7 +23,7 @@ def in_training_part(path: str) -> bool:
         >>> in_training_part("n01443537/art_0.jpg"), in_training_part("n01443537/art_1.jpg")
         (True, True)
     """
-    number = int.from_bytes(hashlib.sha256(path.encode()).digest(), "big")
+    number = int.from_bytes(hashlib.sha256(path.encode("utf-8", "surrogateescape")).digest(), "big")
     return number < _TRAIN_SHARE * _HASHES
 
 

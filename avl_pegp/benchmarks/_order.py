@@ -6,12 +6,14 @@ from collections.abc import Sequence
 
 import torch
 
+from avl_pegp.benchmarks._labels import whole_numbers
+
 
 def order_of(n: int, order: Sequence[int] | None, order_seed: int | None) -> list[int]:
     """The given class order, or one drawn from a seed, or label order.
 
     Raises:
-        ValueError: both are given, or ``order`` is not a permutation of ``range(n)``.
+        ValueError: both are given, or ``order`` is not a permutation of ``range(n)``, of whole numbers.
     """
     if order is not None and order_seed is not None:
         raise ValueError(
@@ -22,9 +24,10 @@ def order_of(n: int, order: Sequence[int] | None, order_seed: int | None) -> lis
         return torch.randperm(n, generator=torch.Generator().manual_seed(order_seed)).tolist()
     if order is None:
         return list(range(n))
-    if sorted(order) != list(range(n)):
+    numbers = whole_numbers("class_order", order)
+    if sorted(numbers) != list(range(n)):
         raise ValueError(
-            f"class_order={list(order)} is not a permutation of the class labels; "
+            f"class_order={numbers} is not a permutation of the class labels; "
             f"list each of 0 to {n - 1} exactly once, or pass None for label order."
         )
-    return list(order)
+    return numbers

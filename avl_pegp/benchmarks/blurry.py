@@ -9,6 +9,8 @@ from itertools import islice
 import torch
 from torch import Generator, Tensor
 
+from avl_pegp.benchmarks._labels import whole_numbers
+
 __all__ = ["BlurryTasks", "check_blurry", "si_blurry"]
 
 
@@ -52,7 +54,8 @@ def si_blurry(
     and only the others are divided at random. Pooled samples are drawn, not the first ones.
 
     Args:
-        labels: of all samples; classes are the distinct values.
+        labels: of all samples, whole numbers in a list, an array or a tensor; classes are the distinct
+            values.
         n_tasks: how many tasks, 1 to the number of classes.
         disjoint: share of the classes that stay in one task, 0 to 1 (N of the paper).
         blurry: share of the samples of the other classes that are exchanged, 0 to 1 (M).
@@ -62,7 +65,7 @@ def si_blurry(
         The indices of each task's samples, each index once, and the classes that each task owns.
 
     Raises:
-        ValueError: an argument is out of range.
+        ValueError: an argument is out of range, or a label is no whole number.
 
     Source: Moon, Park, Kim and Park, Online Class Incremental Learning on Stochastic Blurry Task
     Boundary via Mask and Visual Prompt Tuning, ICCV 2023.
@@ -75,6 +78,7 @@ def si_blurry(
         >>> sorted(sum(tasks.classes, []))
         [0, 1, 2, 3, 4, 5]
     """
+    labels = whole_numbers("labels", labels)
     samples: dict[int, list[int]] = {label: [] for label in sorted(set(labels))}
     for index, label in enumerate(labels):
         samples[label].append(index)

@@ -93,7 +93,9 @@ def core50_instances(
     train = [_dataset(folder, frames, [session], per_label) for session in sessions]
     whole = _dataset(folder, frames, _TEST, per_label)
     hands = [slice(first, None, len(_TRAIN)) for first in range(len(_TRAIN))]
-    test = [ImageFiles(folder, whole.paths[hand], whole.targets[hand]) for hand in hands]
+    test = [
+        ImageFiles(folder, whole.paths[hand], whole.targets[hand], upright=False) for hand in hands
+    ]
     benchmark = join_images(
         train,
         test,
@@ -188,4 +190,5 @@ def _dataset(
         for session in sessions
         for path in frames[f"s{session}/{name}"]
     ]
-    return ImageFiles(folder, [path for path, _ in labelled], [label for _, label in labelled])
+    paths, labels = [path for path, _ in labelled], [label for _, label in labelled]
+    return ImageFiles(folder, paths, labels, upright=False)

@@ -103,7 +103,8 @@ def _parts(folder: Path, classes: Sequence[str]) -> tuple[ImageFiles, ImageFiles
     def part(name: str) -> ImageFiles:
         chosen = [number for number in files if part_of[number] == name]
         paths = [files[number] for number in chosen]
-        return ImageFiles(folder / "images", paths, [labels[number] for number in chosen])
+        of_chosen = [labels[number] for number in chosen]
+        return ImageFiles(folder / "images", paths, of_chosen, upright=False)
 
     return part("train"), part("test")
 

@@ -168,4 +168,5 @@ def _pool(domains: dict[str, ImageFiles], kept: Sequence[int]) -> ImageFiles:
         if label in new
     ]
     root = next(iter(domains.values())).root
-    return ImageFiles(root, [path for path, _ in images], [label for _, label in images])
+    paths, labels = [path for path, _ in images], [label for _, label in images]
+    return ImageFiles(root, paths, labels, upright=False)

@@ -10,6 +10,7 @@ from avalanche.benchmarks import GenericCLScenario
 
 from avl_pegp.benchmarks._experiences import from_datasets
 from avl_pegp.benchmarks._images import ImageDataset, LabelledDataset, normalise
+from avl_pegp.benchmarks._labels import labels_of
 from avl_pegp.benchmarks._order import order_of
 from avl_pegp.benchmarks.corruptions import CORRUPTIONS, corruption_generator
 from avl_pegp.benchmarks.glyphs import DARK_INK, GLYPHS, render_parts
@@ -111,7 +112,7 @@ def join_domains(
         ``class_names``, ``class_order`` (label order) and ``domains`` (by experience).
 
     Raises:
-        ValueError: a domain lacks a class, or has a label without a name.
+        ValueError: a domain lacks a class, or labels and names do not fit, as in ``split_images``.
 
     Example:
         >>> import torch
@@ -125,7 +126,7 @@ def join_domains(
     """
     for name, parts in domains.items():
         for part, dataset in zip(("training", "test"), parts, strict=True):
-            _check_classes(f"the {part} data of domain {name!r}", dataset, class_names)
+            _require_every_class(f"the {part} data of domain {name!r}", dataset, class_names)
     benchmark = from_datasets(
         [train for train, _ in domains.values()],
         [test for _, test in domains.values()],
@@ -133,6 +134,7 @@ def join_domains(
         list(range(len(class_names))),
         train_transform,
         eval_transform,
+        [f"domain {name!r}" for name in domains],
     )
     benchmark.domains = tuple(domains)
     return benchmark
@@ -163,17 +165,12 @@ def _render(
     return parts
 
 
-def _check_classes(where: str, dataset: LabelledDataset, class_names: Sequence[str]) -> None:
+def _require_every_class(where: str, dataset: LabelledDataset, class_names: Sequence[str]) -> None:
     """Refuse data that lacks a class: its accuracy there would be of other classes than elsewhere."""
-    present, named = set(dataset.targets), set(range(len(class_names)))
-    lacking = [class_names[label] for label in sorted(named - present)]
+    present = set(labels_of(f"targets of {where}", dataset.targets))
+    lacking = [name for label, name in enumerate(class_names) if label not in present]
     if lacking:
         raise ValueError(
             f"{where} has no image of class {', '.join(map(repr, lacking))}; "
             "add some, or leave the class out of all domains."
-        )
-    if present - named:
-        raise ValueError(
-            f"{where} has labels {sorted(present - named)}, but class_names names only 0 to "
-            f"{len(class_names) - 1}; name them too, or remove their images."
         )

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+import unicodedata
+from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
 from torch.utils.data import Dataset
 
 from avl_pegp.benchmarks._image_check import check_files
-from avl_pegp.benchmarks._image_reading import DataError, named, read_rgb
+from avl_pegp.benchmarks._image_reading import DataError, named, printable, read_rgb
+from avl_pegp.benchmarks._image_search import (
+    SUFFIXES,
+    ImageSearch,
+    is_visible,
+    same_to_the_eye,
+)
+from avl_pegp.benchmarks._labels import labels_of
 
 __all__ = ["DataError", "ImageFiles", "check_images", "class_folders", "require_folder"]
 
-#: What counts as an image file, in any case.
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff"})
 _ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz")
 
 
@@ -22,15 +30,18 @@ class ImageFiles(Dataset[tuple[Image.Image, int]]):
     """Labelled image files; an item is an RGB image and its label.
 
     Nothing but the paths is held in memory: an image is read when it is asked for. Grey, palette,
-    RGBA and CMYK images are converted to RGB; transparency is dropped.
+    RGBA and CMYK images are converted to RGB; transparency is dropped. Of an animation, or another
+    file of several images, it is the first.
 
     Args:
         root: the folder that the paths start from.
         paths: of the images, relative to ``root``, with forward slashes.
-        targets: the label of each.
+        targets: the label of each, in a list, an array or a tensor.
+        upright: whether images are turned as their EXIF data says, as cameras write it. Published
+            data sets are read without, as the field reads them.
 
     Raises:
-        ValueError: there are not as many labels as paths.
+        ValueError: there are not as many labels as paths, or one is no whole number from 0.
 
     Example:
         >>> files = ImageFiles(Path("pets"), ["cat/1.png", "dog/1.png"], [0, 1])
@@ -38,38 +49,47 @@ class ImageFiles(Dataset[tuple[Image.Image, int]]):
         (2, [0, 1])
     """
 
-    def __init__(self, root: Path, paths: Sequence[str], targets: Sequence[int]) -> None:
+    def __init__(
+        self, root: Path, paths: Sequence[str], targets: Sequence[int], upright: bool = True
+    ) -> None:
         if len(paths) != len(targets):
             raise ValueError(
                 f"targets has {len(targets)} labels for {len(paths)} paths; give each path one."
             )
         self.root = Path(root)
         self.paths = list(paths)
-        self.targets = list(targets)
+        self.upright = upright
+        self.targets = labels_of("targets", targets)
 
     def __len__(self) -> int:
         return len(self.targets)
 
     def __getitem__(self, index: int) -> tuple[Image.Image, int]:
-        image, _ = read_rgb(self.root / self.paths[index])
-        return image, self.targets[index]
+        read = read_rgb(self.root / self.paths[index], self.upright)
+        return read.image, self.targets[index]
 
 
 def class_folders(folder: Path) -> dict[str, list[str]]:
     """Find the image files of each class, where a class is a folder.
 
-    Hidden files and ``__MACOSX`` are passed over, and so are files that are no images by their
-    suffix. Images in subfolders of a class belong to it.
+    Images in subfolders of a class belong to it, and links are followed. Passed over are hidden files
+    and folders (``.name``), ``__MACOSX``, whatever lies beside the class folders, and files that are
+    no images (``.txt``, ``.json``, ``Thumbs.db`` and so on). An image that cannot be read is not
+    passed over: it is refused.
 
     Args:
         folder: holds one folder for each class.
 
     Returns:
         The images of each class, relative to ``folder`` with forward slashes. Both classes and
-        images are sorted by name, whatever order the file system has.
+        images are sorted by name, whatever order the file system has. Names of classes are in
+        Unicode's composed form (NFC), paths as they are.
 
     Raises:
-        DataError: there is no class folder, or one has no image.
+        DataError: there is no class folder, or one has no image; the names of two differ in nothing
+            but case, spaces or the form of their letters; a link leads nowhere, or to a folder that
+            was found already; a folder cannot be read; there are images in a format that is not read
+            here (``.heic``, ``.svg`` and so on), or without the suffix of one.
 
     Example:
         >>> import tempfile
@@ -80,21 +100,33 @@ def class_folders(folder: Path) -> dict[str, list[str]]:
         >>> class_folders(pets)
         {'cat': ['cat/1.png'], 'dog': ['dog/1.png']}
     """
-    names = sorted(entry.name for entry in _visible(folder) if entry.is_dir())
-    if not names:
+    search = ImageSearch(folder)
+    images = {name: search.images(name) for name in search.class_names()}
+    search.refuse()
+    if not images:
         raise DataError(
-            f"{folder.absolute()} holds no class folder; put the images of each class into a "
-            f"folder of its name there.{_still_packed(folder)}"
+            f"{printable(folder.absolute())} holds no class folder; put the images of each class into "
+            f"a folder of its name there.{_still_packed(folder)}"
         )
-    found = {name: _images(folder, name) for name in names}
-    empty = [name for name, paths in found.items() if not paths]
+    empty = [name for name, paths in images.items() if not paths]
     if empty:
         raise DataError(
-            f"{len(empty)} of {len(found)} class folders in {folder.absolute()} hold no image: "
-            f"{named(empty)}. Put images ({', '.join(sorted(SUFFIXES))}) there or remove "
+            f"{len(empty)} of {len(images)} class folders in {printable(folder.absolute())} hold no "
+            f"image: {named(empty)}. Put images ({', '.join(sorted(SUFFIXES))}) there or remove "
             "the folders."
         )
-    return found
+    alike = defaultdict(list)
+    for name in images:
+        alike[same_to_the_eye(name)].append(name)
+    unclear = [" and ".join(map(repr, names)) for names in alike.values() if len(names) > 1]
+    if unclear:
+        raise DataError(
+            f"In {printable(folder.absolute())} the names of class folders differ in case, spaces or "
+            f"the encoding of letters alone: {named(unclear)}. Put the images of one class into one "
+            "folder, or rename."
+        )
+    composed = {unicodedata.normalize("NFC", name): paths for name, paths in images.items()}
+    return {name: composed[name] for name in sorted(composed)}
 
 
 def require_folder(folder: Path, layout: str) -> Path:
@@ -115,11 +147,10 @@ def require_folder(folder: Path, layout: str) -> Path:
         CLASS/*.jpg
     """
     folder = folder.expanduser().absolute()
-    contents = _visible(folder) if folder.is_dir() else []
-    if any(not entry.name.endswith(_ARCHIVES) for entry in contents):
+    if any(not entry.name.endswith(_ARCHIVES) for entry in _visible(folder)):
         return folder
     raise DataError(
-        f"There is no data in {folder}. Put this there:\n{layout}"
+        f"There is no data in {printable(folder)}. Put this there:\n{layout}"
         f"{_still_packed(folder, folder.parent)}"
     )
 
@@ -136,10 +167,13 @@ def check_images(*datasets: ImageFiles) -> dict[str, int]:
 
     Returns:
         ``images``, how many there are; ``converted``, how many of these are not RGB in the file;
-        and ``converted_L``, ``converted_RGBA`` and so on, how many of these have which mode.
+        ``converted_L``, ``converted_RGBA`` and so on, how many of these have which mode; and, if there
+        are some, ``exif_turned``, how many say in their EXIF data that they are to be turned.
 
     Raises:
-        DataError: files are absent, damaged or no images. Up to five are named, all are counted.
+        DataError: files are absent, damaged, no images, of more than twice as many pixels as
+            ``PIL.Image.MAX_IMAGE_PIXELS``, or deeper than 8 bits a channel. Up to five are named,
+            all are counted.
 
     Example:
         >>> check_images(ImageFiles(Path("pets"), [], []))
@@ -151,30 +185,22 @@ def check_images(*datasets: ImageFiles) -> dict[str, int]:
 
 
 def _visible(folder: Path) -> list[Path]:
-    return [entry for entry in folder.iterdir() if _is_visible(entry.parts[-1:])]
-
-
-def _is_visible(parts: Iterable[str]) -> bool:
-    return not any(part.startswith(".") or part == "__MACOSX" for part in parts)
-
-
-def _images(folder: Path, name: str) -> list[str]:
-    """The image files at any depth below the class folder ``name``, relative to ``folder``."""
-    files = (
-        file.relative_to(folder)
-        for file in (folder / name).rglob("*")
-        if file.suffix.lower() in SUFFIXES and file.is_file()
-    )
-    return sorted(file.as_posix() for file in files if _is_visible(file.parts))
+    try:
+        return [entry for entry in folder.iterdir() if is_visible(entry.name)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise DataError(
+            f"The folder {printable(folder)} cannot be read ({error.strerror}); allow it, or name "
+            "another one."
+        ) from error
 
 
 def _still_packed(*folders: Path) -> str:
     """A sentence that names the archives in these folders, or nothing where there are none."""
-    archives = sorted(
-        str(entry.absolute())
-        for folder in folders
-        if folder.is_dir()
-        for entry in _visible(folder)
-        if entry.name.endswith(_ARCHIVES)
-    )
-    return f"\nUnpack first, if this is the data: {named(archives)}." if archives else ""
+    archives = []
+    for folder in folders:
+        with contextlib.suppress(DataError):  # a folder that cannot be read gives no advice
+            archives += [e.absolute() for e in _visible(folder) if e.name.endswith(_ARCHIVES)]
+    packed = named(sorted(map(str, archives)))
+    return f"\nUnpack first, if this is the data: {packed}." if archives else ""

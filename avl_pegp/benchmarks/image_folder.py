@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from avalanche.benchmarks import NCScenario
 
-from avl_pegp.benchmarks._image_reading import named
+from avl_pegp.benchmarks._folder_parts import Parts, find_parts, refuse_parts
+from avl_pegp.benchmarks._image_reading import named, printable
+from avl_pegp.benchmarks._image_search import ImageSearch
 from avl_pegp.benchmarks.image_files import (
     DataError,
     ImageFiles,
@@ -44,6 +47,12 @@ def image_folder(
     lie together, ``CLASS/*``, and some of each class are held out. Which ones depends on
     ``split_seed`` and on their paths alone: an image that is added moves few of the others.
 
+    The folders of the two parts may be called otherwise, such as ``Training`` and ``testing``; where
+    there is none to test on, ``val``, ``valid``, ``validation`` or ``dev`` is. Folders of such names
+    are never taken for classes where there are images to train on beside them, or only folders in
+    them. ``class_folders`` says which files are read. Images are turned upright as their EXIF data
+    says.
+
     Args:
         data_root: the folder with ``train`` and ``test``, or with the class folders.
         n_experiences: how many experiences of equally many classes.
@@ -61,11 +70,13 @@ def image_folder(
 
     Returns:
         A benchmark with ``train_stream``, ``test_stream``, ``class_names`` (by label),
-        ``class_order``, and ``data``, facts for the record.
+        ``class_order``, and ``data``, facts for the record: numbers of images, and ``parts`` if the
+        folders are not just ``train`` and ``test``: which ones were taken, and which were not read.
 
     Raises:
         DataError: there are no such folders; a class is in only one of ``train`` and ``test``, or
-            has too few images; image files are damaged.
+            has too few images; folders are no classes but parts, domains, or a level too high; image
+            files are damaged, or refused as ``class_folders`` and ``check_images`` say.
         ValueError: an argument is out of range.
 
     Example:
@@ -82,9 +93,9 @@ def image_folder(
     """
     root = Path(data_root)
     if test_fraction is None:
-        train, test, names = _two_folders(root)
+        train, test, names, facts = _two_folders(root)
     else:
-        train, test, names = _held_out(root, test_fraction, split_seed)
+        train, test, names, facts = _held_out(root, test_fraction, split_seed)
     benchmark = split_images(
         train,
         test,
@@ -96,72 +107,98 @@ def image_folder(
         train_transform=train_transform,
         eval_transform=eval_transform,
     )
-    benchmark.data.update(check_images(train, test))
+    benchmark.data.update(facts, **check_images(train, test))
     return benchmark
 
 
-def files_of_classes(folder: Path, classes: dict[str, list[str]]) -> ImageFiles:
+def files_of_classes(
+    folder: Path, classes: dict[str, list[str]], upright: bool = True
+) -> ImageFiles:
     """Label the files of each class by the position of the class.
 
     Args:
         folder: that the paths start from.
         classes: the paths of each class, as ``class_folders`` gives them.
+        upright: whether images are turned as their EXIF data says.
 
     Example:
         >>> files_of_classes(Path("pets"), {"cat": ["cat/1.png"], "dog": ["dog/1.png"]}).targets
         [0, 1]
     """
     labelled = [(path, label) for label, paths in enumerate(classes.values()) for path in paths]
-    return ImageFiles(folder, [path for path, _ in labelled], [label for _, label in labelled])
+    paths, labels = [path for path, _ in labelled], [label for _, label in labelled]
+    return ImageFiles(folder, paths, labels, upright)
 
 
 def same_classes(train: Path, test: Path) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
     """The class folders in two folders, which must be the same ones.
 
     Raises:
-        DataError: a class is in only one of the two.
+        DataError: a class is in only one of the two, or they are the same folder.
     """
     found = class_folders(train), class_folders(test)
     only = [
-        f"only in {folder}: {named(sorted(set(here) - set(there)))}"
+        f"only in {printable(folder)}: {named(sorted(set(here) - set(there)))}"
         for folder, here, there in ((train, *found), (test, *found[::-1]))
         if set(here) - set(there)
     ]
     if only:
         raise DataError(
-            f"{train} has {len(found[0])} classes and {test} has {len(found[1])}, but they must be "
-            f"the same ones; {'; '.join(only)}. Add images or remove the folders."
+            f"{printable(train)} has {len(found[0])} classes and {printable(test)} has "
+            f"{len(found[1])}, but they must be the same ones; {'; '.join(only)}. Add images or "
+            "remove the folders."
+        )
+    folders = [
+        [root / paths[0].split("/")[0] for paths in classes.values()]
+        for root, classes in zip((train, test), found, strict=True)
+    ]
+    pairs = [(train, test), *zip(*folders, strict=True)]
+    one = [str(here) for here, there in pairs if here.samefile(there)]
+    if one:
+        raise DataError(
+            f"{named(one)}: to train on and to test on is the same folder, by a link. Give the test "
+            "images a folder of their own."
         )
     return found
 
 
-def _two_folders(root: Path) -> tuple[ImageFiles, ImageFiles, list[str]]:
+def _two_folders(root: Path) -> tuple[ImageFiles, ImageFiles, list[str], dict[str, Any]]:
     root = require_folder(root, _PARTS_LAYOUT)
-    folders = [require_folder(root / part, _PART_LAYOUT) for part in ("train", "test")]
+    search = ImageSearch(root)
+    names = search.class_names()
+    search.refuse()
+    parts = find_parts(root, names) or Parts("train", "test", [])
+    folders = [require_folder(root / part, _PART_LAYOUT) for part in (parts.train, parts.test)]
     found = same_classes(*folders)
+    for folder, classes in zip(folders, found, strict=True):
+        refuse_parts(folder, classes, "the classes are one level further down. Move them up.")
     train, test = map(files_of_classes, folders, found)
-    return train, test, list(found[0])
+    usual = parts == Parts("train", "test", [])
+    return train, test, list(found[0]), {} if usual else {"parts": parts._asdict()}
 
 
-def _held_out(root: Path, fraction: float, seed: int) -> tuple[ImageFiles, ImageFiles, list[str]]:
+def _held_out(
+    root: Path, fraction: float, seed: int
+) -> tuple[ImageFiles, ImageFiles, list[str], dict[str, Any]]:
     if not 0 < fraction < 1:
         raise ValueError(f"test_fraction={fraction} must be above 0 and below 1, such as 0.2.")
     root = require_folder(root, _WHOLE_LAYOUT)
     classes = class_folders(root)
-    if {"train", "test"} <= set(classes):
-        raise DataError(
-            f"{root} has folders train and test, so nothing is to be held out by "
-            f"test_fraction={fraction}; leave it out, or rename the classes of these names."
-        )
+    refuse_parts(
+        root,
+        classes,
+        f"nothing is to be held out by test_fraction={fraction}; leave it out, give one of these "
+        "folders, or rename the classes of these names.",
+    )
     small = [name for name, paths in classes.items() if len(paths) < 2]
     if small:
         raise DataError(
-            f"{len(small)} of {len(classes)} classes in {root} have one image, none to hold out: "
-            f"{named(small)}. Add images or remove the folders."
+            f"{len(small)} of {len(classes)} classes in {printable(root)} have one image, none to "
+            f"hold out: {named(small)}. Add images or remove the folders."
         )
     test = {name: _drawn(paths, fraction, seed) for name, paths in classes.items()}
     train = {name: sorted(set(paths) - set(test[name])) for name, paths in classes.items()}
-    return files_of_classes(root, train), files_of_classes(root, test), list(classes)
+    return files_of_classes(root, train), files_of_classes(root, test), list(classes), {}
 
 
 def _drawn(paths: Sequence[str], fraction: float, seed: int) -> list[str]:
@@ -171,4 +208,4 @@ def _drawn(paths: Sequence[str], fraction: float, seed: int) -> list[str]:
 
 
 def _hash(path: str, seed: int) -> str:
-    return hashlib.sha256(f"{seed} {path}".encode()).hexdigest()
+    return hashlib.sha256(f"{seed} {path}".encode("utf-8", "surrogateescape")).hexdigest()

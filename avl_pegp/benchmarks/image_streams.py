@@ -12,7 +12,6 @@ from torchvision import transforms
 
 from avl_pegp.benchmarks._class_incremental import split_by_class
 from avl_pegp.benchmarks._experiences import from_datasets
-from avl_pegp.benchmarks._image_reading import DataError, named
 from avl_pegp.benchmarks._images import LabelledDataset
 from avl_pegp.benchmarks._order import order_of
 
@@ -61,9 +60,10 @@ def split_images(
     """Cut two data sets of PIL images into experiences of new classes.
 
     Args:
-        train: training images, labelled from 0 on.
+        train: training images, labelled from 0 on. ``targets`` is a list, an array or a tensor of
+            whole numbers, and every item has the label that it says. Each image is in one experience.
         test: test images, labelled alike.
-        class_names: by label.
+        class_names: by label, no two alike.
         n_experiences: how many experiences of equally many classes, if nothing else is told.
         classes_per_experience: how many new classes each experience has.
         class_order: the labels in the order of learning; None is 0, 1, 2 and so on. The labels of
@@ -80,7 +80,8 @@ def split_images(
 
     Raises:
         DataError: a class has no training or no test image.
-        ValueError: an argument is out of range.
+        ValueError: an argument is out of range; a label is no whole number, is negative or has no
+            name; there are not as many labels as images; two classes have one name.
 
     Example:
         >>> from pathlib import Path
@@ -90,8 +91,6 @@ def split_images(
         >>> benchmark.class_names, benchmark.data
         (('dog', 'cat'), {'train_images': 2, 'test_images': 2})
     """
-    for part, dataset in (("training", train), ("test", test)):
-        _require_every_class(part, dataset, class_names)
     benchmark = split_by_class(
         train,
         test,
@@ -118,15 +117,20 @@ def join_images(
     """Make each pair of data sets of PIL images an experience.
 
     Args:
-        train: training images of each experience. Labels mean the same class everywhere.
+        train: training images of each experience. Labels mean the same class everywhere; they are
+            given as in ``split_images``.
         test: test images of each experience.
-        class_names: by label.
+        class_names: by label, no two alike; an experience need not have all classes.
         train_transform: of an image, in training; None is ``resized``.
         eval_transform: of an image, in evaluation; None is ``resized``.
 
     Returns:
         A benchmark with ``train_stream``, ``test_stream``, ``class_names`` (by label),
         ``class_order`` (label order), and ``data``, facts for the record: how many images there are.
+
+    Raises:
+        ValueError: there is no experience, or not as many data sets to test on as to train on; one
+            has no image; labels and names do not fit, as in ``split_images``.
 
     Example:
         >>> from pathlib import Path
@@ -150,13 +154,3 @@ def join_images(
 
 def _counts(train: Sequence[LabelledDataset], test: Sequence[LabelledDataset]) -> dict[str, Any]:
     return {"train_images": sum(map(len, train)), "test_images": sum(map(len, test))}
-
-
-def _require_every_class(part: str, dataset: LabelledDataset, class_names: Sequence[str]) -> None:
-    absent = sorted(set(range(len(class_names))) - set(dataset.targets))
-    if absent:
-        raise DataError(
-            f"{len(absent)} of {len(class_names)} classes have no {part} image: "
-            f"{named([class_names[label] for label in absent])}. Put all of the data there, and "
-            "correct the lists that say which images are training and which are test images."
-        )

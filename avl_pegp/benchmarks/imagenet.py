@@ -161,8 +161,8 @@ def split_imagenet100(
         train_classes, test_classes = _only(train_classes, chosen), _only(test_classes, chosen)
         facts["class_list_sha256"] = listed.sha256
     _check_classes(folders[0], train_classes, 100, "name the ones to use in class_list.")
-    train = files_of_classes(folders[0], train_classes)
-    test = files_of_classes(folders[1], test_classes)
+    train = files_of_classes(folders[0], train_classes, upright=False)
+    test = files_of_classes(folders[1], test_classes, upright=False)
     benchmark = split_images(
         train,
         test,
@@ -182,6 +182,7 @@ def _subset(folder: Path, classes: dict[str, list[str]], chosen: set[str]) -> Im
     return files_of_classes(
         folder,
         {name: [path for path in paths if path in chosen] for name, paths in classes.items()},
+        upright=False,
     )
 
 

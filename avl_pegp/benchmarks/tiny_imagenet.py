@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -57,7 +58,8 @@ def split_tiny_imagenet(
 
     Returns:
         A benchmark with ``train_stream``, ``test_stream``, ``class_names`` (by label; the first of
-        the names in ``words.txt``), ``class_order`` and ``data`` (numbers of images).
+        the names in ``words.txt``, with the class's id where two classes have it), ``class_order``
+        and ``data`` (numbers of images).
 
     Raises:
         DataError: files are absent, damaged, or contradict one another.
@@ -101,16 +103,24 @@ def _wnids(file: Path) -> list[str]:
 
 
 def _names(file: Path, wnids: Sequence[str]) -> list[str]:
-    """What the classes are called: ``goldfish, Carassius auratus`` is goldfish."""
+    """What the classes are called: ``goldfish, Carassius auratus`` is goldfish.
+
+    Where two would be called alike, as a crane that flies and one that lifts, the id is added.
+    """
     words = read_pairs(file, "n01443537 goldfish, Carassius auratus")
     _refuse(f"{file} does not name", [wnid for wnid in wnids if wnid not in words])
-    return [words[wnid].split(",")[0] for wnid in wnids]
+    names = [words[wnid].split(",")[0] for wnid in wnids]
+    count = Counter(names)
+    return [
+        name if count[name] == 1 else f"{name} {wnid}"
+        for name, wnid in zip(names, wnids, strict=True)
+    ]
 
 
 def _training_images(folder: Path, wnids: Sequence[str]) -> ImageFiles:
     found = class_folders(require_folder(folder, _LAYOUT))
     _refuse(f"{folder} and wnids.txt do not both have", sorted(set(wnids) ^ set(found)))
-    return files_of_classes(folder, {wnid: found[wnid] for wnid in wnids})
+    return files_of_classes(folder, {wnid: found[wnid] for wnid in wnids}, upright=False)
 
 
 def _test_images(folder: Path, wnids: Sequence[str]) -> ImageFiles:
@@ -124,7 +134,8 @@ def _test_images(folder: Path, wnids: Sequence[str]) -> ImageFiles:
     require_folder(folder / "images", _LAYOUT)
     found = class_folders(folder)["images"]
     _refuse(f"{file} does not say the class of", sorted(set(found) - set(wnid_of)))
-    return ImageFiles(folder, list(wnid_of), [wnids.index(wnid) for wnid in wnid_of.values()])
+    labels = [wnids.index(wnid) for wnid in wnid_of.values()]
+    return ImageFiles(folder, list(wnid_of), labels, upright=False)
 
 
 def _refuse(what: str, odd: Sequence[str]) -> None:

@@ -193,3 +193,52 @@ def test_a_bad_file_costs_no_random_numbers(tmp_path: Path) -> None:
         with pytest.raises(WeightsError):
             create_clip(name, NAMES, pretrained=tmp_path / "gone.pth")
     assert torch.equal(torch.rand(3), expected)
+
+
+ROWS = torch.ones(2, 64)
+
+
+@pytest.mark.parametrize(
+    ("ids", "rows", "more", "message"),
+    [
+        (torch.tensor([0, 49408]), ROWS, {}, "1 token_ids outside 0 to 49407"),
+        (torch.tensor([-1, 3]), ROWS, {}, "1 token_ids outside"),
+        (torch.tensor([3, 3]), ROWS, {}, "1 token_ids more than once"),
+        (torch.tensor([0.0, 1.0]), ROWS, {}, "token_ids of torch.float32"),
+        (torch.tensor([0, 1, 2]), ROWS, {}, r"token_rows \(2, 64\) for token_ids \(3,\)"),
+        (torch.tensor(0), ROWS, {}, r"for token_ids \(\)"),
+        (torch.tensor([0, 1]), ROWS, {"token_embedding.weight": ROWS}, "besides token_rows"),
+    ],
+)
+def test_rows_of_tokens_that_are_not_clear_are_refused(
+    tmp_path: Path, ids: Tensor, rows: Tensor, more: dict, message: str
+) -> None:
+    packed = safetensors.torch.load_file(WEIGHTS_FILE)
+    path = tmp_path / "weights.pth"
+    torch.save({**packed, "token_ids": ids, "token_rows": rows, **more}, path)
+    with pytest.raises(WeightsError, match=message):
+        create_clip(TINY_CLIP, NAMES, pretrained=path)
+
+
+def test_an_older_and_a_newer_name_of_one_tensor_are_refused(tmp_path: Path) -> None:
+    state = create_clip("MobileCLIP-B", NAMES, **TOWER_OF_TIMM).clip.state_dict()
+    path = tmp_path / "weights.pth"
+    torch.save({**state, "text_projection": state["text.text_projection"] + 1}, path)
+    with pytest.raises(WeightsError, match="text_projection a second time, under 'text.'"):
+        create_clip("MobileCLIP-B", NAMES, pretrained=path, **TOWER_OF_TIMM)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.to_sparse(), r"visual\.proj \(sparse_coo: to_dense\(\) it"),
+        (lambda t: t.to("meta"), r"visual\.proj \(meta"),
+        (lambda t: t.int(), r"visual\.proj torch\.int32 for torch\.float32"),
+        (lambda t: t * float("nan"), r"visual\.proj at 2048 of 2048"),
+    ],
+)
+def test_tensors_that_hold_no_weights_are_named(state, tmp_path, change, message: str) -> None:
+    path = tmp_path / "weights.pth"
+    torch.save({**state, "visual.proj": change(state["visual.proj"])}, path)
+    with pytest.raises(WeightsError, match=message):
+        create_clip("ViT-B-32", NAMES, pretrained=path, **SMALL)

@@ -127,3 +127,40 @@ def test_fewer_blocks_than_the_model_has_are_counted_as_missing(state, tmp_path:
     path.write_bytes(packed(google_arrays(state)))
     with pytest.raises(WeightsError, match=r"12 missing \(blocks\.2\.norm1\.weight \(64,\), "):
         create_vit("test_vit", num_classes=4, pretrained=path, depth=3, img_size=48)
+
+
+NORM = "Transformer/encoder_norm/scale"
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "message"),
+    [
+        (NORM, np.ones(64, np.int8), "with numbers of type int8: save it as float32"),
+        (NORM, np.ones(64, np.complex64), "with numbers of type complex64"),
+        (NORM, np.full(64, "a"), "with numbers of type <U1"),
+        (NORM, np.ones(64, ">f4"), "with numbers of type >f4"),
+        (NORM, np.array([{}], dtype=object), r"objects of Python .*allow_pickle=False"),
+        ("head/bias", np.array([{}], dtype=object), "objects of Python in the array 'head/bias'"),
+        (NORM, np.full(64, np.nan, np.float32), r"encoder_norm/scale at 64 of 64\)"),
+        (NORM, np.full(64, 1e300), "too large for the model's type"),
+        (NORM, np.ones(1, np.float32), r"encoder_norm/scale \(1,\) for \(64,\)"),
+        ("embedding/kernel", np.ones((16, 16), np.float32), "has 4 axes there"),
+        ("embedding/kernel", np.ones((16, 8, 3, 64), np.float32), r"\(16, 8, 3, 64\) for \(16, 16"),
+        ("cls", np.ones((1, 2, 64), np.float32), r"cls \(1, 2, 64\) for \(1, 1, 64\)"),
+    ],
+)
+def test_an_array_that_holds_no_weights_is_named(state, name: str, array, message: str) -> None:
+    with pytest.raises(WeightsError, match=message):
+        read_google(packed(google_arrays(state) | {name: array}), PATH)
+
+
+def test_numbers_that_one_array_lacks_and_another_has_are_not_offset(state) -> None:
+    arrays = google_arrays(state) | {NORM: np.ones(1, np.float32), "more": np.ones(63, np.float32)}
+    with pytest.raises(WeightsError, match="1 unexpected .*1 of another shape"):
+        read_google(packed(arrays), PATH)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64])
+def test_fractions_of_another_width_are_read(state, dtype) -> None:
+    arrays = google_arrays(state) | {NORM: np.full(64, 0.5, dtype)}
+    assert read_google(packed(arrays), PATH)["norm.weight"].unique().tolist() == [0.5]

@@ -80,3 +80,9 @@ def test_a_file_that_is_gone_is_an_error(tmp_path: Path) -> None:
         WeightsError, match="weights of a.b were loaded, but their file is in no cache"
     ):
         source_in_cache(BOTH, "a.b", str(tmp_path))
+
+
+def test_a_damaged_file_in_the_cache_is_an_error(tmp_path: Path) -> None:
+    put_in_hub(tmp_path, "model.safetensors", b"no tensors")
+    with pytest.raises(WeightsError, match=r"a\.b were loaded, but .* cannot be read .*remove it"):
+        source_in_cache(BOTH, "a.b", str(tmp_path))

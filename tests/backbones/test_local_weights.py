@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from avl_pegp.backbones import WeightsError, WeightsSource, create_vit
+from avl_pegp.backbones.local_weights import read_local_weights
 
 OPTIONS = {"num_classes": 4, "depth": 1, "img_size": 48}
 TAG = "test_vit.r160_in1k"
@@ -208,3 +209,70 @@ def test_a_bad_file_costs_no_random_numbers(tmp_path: Path) -> None:
     with pytest.raises(WeightsError):
         create_vit("test_vit", pretrained=tmp_path / "gone.pth", **OPTIONS)
     assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_bit_that_has_turned_in_an_archive_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pth"
+    torch.save({"w": torch.ones(1000)}, path)
+    content = bytearray(path.read_bytes())
+    content[content.index(b"\x00\x00\x80\x3f" * 9) + 2002] ^= 4
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match=r"damaged: the checksum of 'weights/data/0'"):
+        create_vit("test_vit", pretrained=path, **OPTIONS)
+
+
+def mutations(content: bytes, count: int) -> list[bytes]:
+    """The content cut short, with bytes changed, and with bytes put in."""
+    rng = np.random.default_rng(0)
+    found = []
+    for i in range(count):
+        at = int(rng.integers(len(content) if i % 2 else min(600, len(content))))
+        piece = rng.bytes(int(rng.integers(1, 5)))
+        found += [content[:at], content[:at] + piece + content[at + len(piece) :]]
+        found.append(content[:at] + piece + content[at:])
+    return found
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("suffix", [*SAVERS, "old .pt"])
+def test_a_damaged_file_is_refused_and_nothing_else_happens(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"weights{suffix.removeprefix('old ')}"
+    tensors = {"cls": torch.ones(1, 1, 8), "norm.bias": torch.zeros(8)}
+    if suffix == "old .pt":
+        torch.save(tensors, path, _use_new_zipfile_serialization=False)
+    else:
+        SAVERS[suffix](tensors, path)
+    refused = 0
+    for content in mutations(path.read_bytes(), 25):
+        path.write_bytes(content)
+        try:
+            read_local_weights(path)
+        except WeightsError:
+            refused += 1
+    assert refused > 25
+
+
+def test_a_folder_and_a_pipe_are_refused_before_they_are_read(tmp_path: Path) -> None:
+    (tmp_path / "folder.pth").mkdir()
+    os.mkfifo(tmp_path / "pipe.pth")
+    for name in ("folder.pth", "pipe.pth"):
+        with pytest.raises(WeightsError, match=f"{name} is a folder or a device"):
+            read_local_weights(tmp_path / name)
+
+
+def test_a_path_that_no_system_takes_is_refused() -> None:
+    with pytest.raises(WeightsError, match="cannot read the weights file"):
+        read_local_weights(Path("a\0b.pth"))
+
+
+def test_the_index_of_a_sharded_file_says_that_its_files_are_to_be_joined(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors.index.json"
+    path.write_text('{"weight_map": {"a": "model-00001-of-00002.safetensors"}}')
+    with pytest.raises(WeightsError, match="from the files that it lists, joined into one of"):
+        read_local_weights(path)
+
+
+def test_a_link_is_followed(tmp_path: Path) -> None:
+    safetensors.torch.save_file({"w": torch.ones(1)}, tmp_path / "blob")
+    (tmp_path / "link.safetensors").symlink_to(tmp_path / "blob")
+    assert read_local_weights(tmp_path / "link.safetensors").tensors["w"] == 1

@@ -199,7 +199,18 @@ def test_faults_are_not_remembered(tmp_path: Path, decoded: list[str]) -> None:
     assert len(decoded) == 2
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "3", "{}", '{"images": 1}', '{"images": null}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("", "{", "[]", "3", "{}", '{"images": 1}', '{"images": null}', "[" * 100_000),
+        '{"images": 1, "converted": 1e999}',
+        '{"images": 1, "converted": -1}',
+        '{"images": 1, "converted": true}',
+        '{"images": 7, "converted": 0}',
+        '{"images": 1, "converted": ' + "9" * 400 + "}",
+    ],
+    ids=range(13),
+)
 def test_a_damaged_memory_is_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decoded: list[str], content: str
 ) -> None:

@@ -1,6 +1,8 @@
 import json
+import os
 import shutil
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -117,6 +119,11 @@ def test_a_share_of_each_class_is_held_out(whole: Path, fraction: float, held_ou
     assert len({tuple(i for c, i, _ in test if c == label) for label in range(4)}) > 1
 
 
+def backwards(entries) -> list[os.DirEntry[str]]:
+    with entries:
+        return sorted(entries, key=lambda entry: entry.name)[::-1]
+
+
 def test_the_file_systems_order_does_not_decide_what_is_held_out(
     whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,6 +131,8 @@ def test_the_file_systems_order_does_not_decide_what_is_held_out(
     for name in ("iterdir", "rglob"):
         usual = getattr(Path, name)
         monkeypatch.setattr(Path, name, lambda *args, f=usual: sorted(f(*args))[::-1])
+    scan = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: nullcontext(backwards(scan(path))))
     assert read(whole, 2, test_fraction=0.3) == first
 
 

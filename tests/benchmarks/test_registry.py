@@ -129,6 +129,17 @@ def test_facts_for_the_record_count_the_images(data_set, name: str) -> None:
         assert benchmark.data[f"{part}_images"] == sum(len(exp.dataset) for exp in stream)
 
 
+@pytest.mark.parametrize("name", sorted(DATASETS.keys() - {"split_cifar100"}))
+def test_every_image_on_disk_is_in_one_experience(data_set, miniature, name: str) -> None:
+    data = data_set(name).data
+    on_disk = [
+        p
+        for p in miniature(MINIATURES[name][0]).rglob("*")
+        if p.suffix in (".jpg", ".png", ".JPEG")
+    ]
+    assert data["train_images"] + data["test_images"] == data["images"] == len(on_disk)
+
+
 @pytest.mark.parametrize("name", DATASETS)
 def test_absent_data_is_one_error_that_says_what_to_put_where(name: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=f"(?s)There is no data in {tmp_path}.*Put this there:"):

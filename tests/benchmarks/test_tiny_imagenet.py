@@ -58,6 +58,12 @@ def test_labels_are_in_the_order_of_wnids_and_named_by_words(
     assert test.tobytes() == Image.open(folder / "val" / "images" / "val_100.JPEG").tobytes()
 
 
+def test_classes_of_one_name_are_told_apart_by_their_ids(tiny: Path) -> None:
+    edit(tiny / "words.txt", "\tthing 7,", "\tthing 6,")
+    names = split_tiny_imagenet(tiny.parent).class_names
+    assert {"thing 6 n00000007", "thing 6 n00000008", "thing 8"} <= set(names)
+
+
 def test_grey_images_are_converted_and_counted(tiny: Path) -> None:
     file = tiny / "val" / "images" / "val_3.JPEG"
     Image.open(file).convert("L").save(file)

@@ -1,0 +1,138 @@
+"""Labels are whole numbers from 0, one for each image, and each has a name: one check for all."""
+
+from __future__ import annotations
+
+import operator
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from avl_pegp.benchmarks._image_reading import named
+from avl_pegp.benchmarks._images import LabelledDataset
+
+
+class Labelled(Dataset[tuple[Any, ...]]):
+    """A data set whose labels are plain ints, the same in ``targets`` and in every item.
+
+    Args:
+        dataset: of (image, label) or more.
+        targets: its labels, checked.
+        where: what it is, for messages.
+    """
+
+    def __init__(self, dataset: LabelledDataset, targets: list[int], where: str) -> None:
+        self.dataset = dataset
+        self.targets = targets
+        self.where = where
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, index: int) -> tuple[Any, ...]:
+        image, label, *rest = self.dataset[index]
+        target = self.targets[index]
+        if whole_number(f"the label of image {index} of {self.where}", label) != target:
+            raise ValueError(
+                f"{self.where} gives image {index} the label {label}, and its targets say {target}; "
+                "correct one of the two."
+            )
+        return image, target, *rest
+
+
+def whole_number(field: str, value: Any) -> int:
+    """An int of Python, NumPy or torch; a float, a bool or a word is none.
+
+    Raises:
+        ValueError: it is something else.
+
+    Example:
+        >>> whole_number("label", torch.tensor(3))
+        3
+    """
+    is_bool = isinstance(value, bool | np.bool_) or getattr(value, "dtype", None) == torch.bool
+    try:
+        if is_bool:
+            raise TypeError
+        return operator.index(value)
+    except TypeError:
+        shown = f"{value!r:.80} ({type(value).__name__})"
+        raise ValueError(f"{field} is {shown} and must be a whole number.") from None
+
+
+def whole_numbers(field: str, values: Iterable[Any]) -> list[int]:
+    """Whole numbers of a list, an array or a tensor of one axis.
+
+    Raises:
+        ValueError: there are others, or more axes.
+
+    Example:
+        >>> whole_numbers("targets", np.array([2, 0], dtype=np.uint8))
+        [2, 0]
+    """
+    if isinstance(values, Tensor | np.ndarray):
+        if values.ndim != 1:
+            shape = tuple(values.shape)
+            raise ValueError(f"{field} has the shape {shape} and must have one axis, (N,).")
+        values = values.tolist()
+    return [whole_number(f"{field}[{i}]", value) for i, value in enumerate(values)]
+
+
+def labels_of(field: str, values: Iterable[Any]) -> list[int]:
+    """Labels: whole numbers that are not negative.
+
+    Raises:
+        ValueError: they are something else.
+
+    Example:
+        >>> labels_of("targets", [0, 2, -1])
+        Traceback (most recent call last):
+        ValueError: targets has 1 negative labels of 3: [2] is -1. Labels count up from 0; leave images
+        without a class out.
+    """
+    labels = whole_numbers(field, values)
+    negative = [f"[{i}] is {label}" for i, label in enumerate(labels) if label < 0]
+    if negative:
+        raise ValueError(
+            f"{field} has {len(negative)} negative labels of {len(labels)}: {named(negative)}. "
+            "Labels count up from 0; leave images without a class out."
+        )
+    return labels
+
+
+def labelled(where: str, dataset: LabelledDataset, class_names: Sequence[str]) -> Labelled:
+    """The data set with its labels checked.
+
+    Args:
+        where: what it is, for messages.
+        dataset: of which every image is to be in the stream.
+        class_names: by label.
+
+    Raises:
+        ValueError: there are not as many labels as images, or none; one is no whole number, or has
+            no name; two classes have one name.
+    """
+    repeated = [str(name) for name, count in Counter(class_names).items() if count > 1]
+    if repeated:
+        raise ValueError(
+            f"class_names has {named(repeated)} more than once: what is told of one class would "
+            "be told of another; give each label a name of its own."
+        )
+    labels = labels_of(f"targets of {where}", dataset.targets)
+    if not labels or len(labels) != len(dataset):
+        raise ValueError(
+            f"{where} has {len(labels)} labels for {len(dataset)} images; there must be one for "
+            "each, and at least one."
+        )
+    beyond = sorted({*labels} - {*range(len(class_names))})
+    if beyond:
+        count = sum(label >= len(class_names) for label in labels)
+        raise ValueError(
+            f"{where} has labels [{named([*map(str, beyond)])}] ({count} images), but class_names "
+            f"names only 0 to {len(class_names) - 1}; name them too, or remove their images."
+        )
+    return Labelled(dataset, labels, where)

@@ -1,4 +1,4 @@
-"""Accuracy matrices of courses that are not train 0, test 0, train 1, …, held against counting by hand."""
+"""Accuracy matrices of streams trained in another order, in part, or twice: counted by hand."""
 
 from __future__ import annotations
 

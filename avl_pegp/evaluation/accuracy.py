@@ -52,8 +52,8 @@ class AccuracyMatrices(PluginMetric[dict[str, Matrix]]):
         measured: by view, entry ``[i][j]`` for all j that were evaluated, also those to come.
 
     Raises:
-        ValueError: more tasks than told, an experience of a number that had other classes before, or
-            a test experience without samples.
+        ValueError: more tasks than told, an experience of a number that had other classes before, a
+            test experience without samples, or a class without a logit.
 
     Example:
         >>> accuracy = AccuracyMatrices(tasks=10)
@@ -194,5 +194,10 @@ class AccuracyMatrices(PluginMetric[dict[str, Matrix]]):
 def _right(logits: Tensor, targets: Tensor, classes: set[int]) -> int:
     """How many targets have the highest logit among the given classes."""
     allowed = sorted(classes)
+    if allowed[-1] >= logits.shape[1]:
+        raise ValueError(
+            f"class {allowed[-1]} has no logit, as the model gives {logits.shape[1]}: give it a "
+            "classifier with a row for each class"
+        )
     best = logits[:, allowed].argmax(dim=1)
     return int((torch.tensor(allowed, device=targets.device)[best] == targets).sum())

@@ -89,7 +89,7 @@ def _recall(memory: Path) -> dict[str, int] | None:
     try:
         counts = json.loads(memory.read_text())
         return {str(key): int(counts[key]) for key in ("images", "converted", *counts)}
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None
 
 

@@ -156,7 +156,7 @@ def option(text: str) -> tuple[str, Any]:
         raise ValueError(f"--options {text}: must be NAME=VALUE, such as n_experiences=20")
     try:
         return name, json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return name, value
 
 

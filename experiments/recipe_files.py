@@ -39,7 +39,7 @@ def load(table: str, row: str, folder: Path = FOLDER) -> Recipe:
     try:
         shared, own = (tomllib.loads(p.read_text()) for p in (path.parent / PROTOCOL, path))
         return Recipe.model_validate(merged(shared, own))
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path} or the {PROTOCOL} beside it is not TOML: {error}") from None
     except ValidationError as error:
         problems = "".join(f"\n  {_problem(found)}" for found in error.errors())

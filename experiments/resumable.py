@@ -48,7 +48,7 @@ def complete(jobs: Sequence[Job], folder: Path, workers: int) -> list[Record]:
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
     bar.close()
-    return [read_records(path)[0] for path in paths]
+    return [record_in(path) for path in paths]
 
 
 def missing_of(jobs: Sequence[Job], folder: Path) -> list[tuple[Job, Path]]:
@@ -106,8 +106,7 @@ def is_done(job: Job, path: Path) -> bool:
     """Whether the run's record is there; one of other settings is refused."""
     if not path.exists():
         return False
-    then = read_records(path)[0].config["job"]
-    now = job.described()
+    then, now = record_in(path).config["job"], job.described()
     other = sorted(name for name in now if then.get(name, "nothing") != now[name])
     if other:
         name = other[0]
@@ -116,6 +115,20 @@ def is_done(job: Job, path: Path) -> bool:
             "give another folder, or remove that file to run it again"
         )
     return True
+
+
+def record_in(path: Path) -> Record:
+    """The record of a run, which is alone in its file.
+
+    Raises:
+        ValueError: it is not, or its settings are not told.
+    """
+    records = read_records(path)
+    if len(records) != 1 or not isinstance(records[0].config.get("job"), dict):
+        raise ValueError(
+            f"{path} does not hold the record of one run and its job: remove that file to run it again"
+        )
+    return records[0]
 
 
 @contextmanager

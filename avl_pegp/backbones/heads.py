@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 Rule = Literal["ncm", "lda"]
+_REGULAR = 1e-10  # of shrinkage from here on, Σ can be inverted in float64
 
 
 class ClassStatistics:
@@ -19,7 +20,9 @@ class ClassStatistics:
 
     ``ncm`` assigns to the nearest mean; ``lda`` to the nearest in the metric of the covariance Σ
     about the class means (linear discriminant analysis with equal priors),
-    ``logit_c = x Σ⁻¹ μ_c − μ_c Σ⁻¹ μ_c / 2``. Σ is shrunk towards its mean variance.
+    ``logit_c = x Σ⁻¹ μ_c − μ_c Σ⁻¹ μ_c / 2``. Σ is shrunk towards its mean variance. Without
+    shrinkage Σ may be singular; where the means differ only in directions in which classes vary,
+    the pseudoinverse stands for Σ⁻¹, and elsewhere distances would be infinite.
 
     Args:
         classes: rows of the logits.
@@ -50,23 +53,28 @@ class ClassStatistics:
         self.scatter = torch.zeros(width, width, dtype=torch.float64)
 
     def update(self, features: Tensor, labels: Tensor) -> None:
-        """Add features ``(B, d)`` with labels ``(B,)`` to the statistics.
+        """Add features ``(B, d)`` with whole labels ``(B,)`` to the statistics.
 
         Raises:
-            ValueError: NaN or infinite features; the statistics are then as they were.
+            ValueError: features of another shape, NaN, infinite, or too large for their squares;
+                another number of labels, or labels that are no whole numbers from 0 to ``classes``
+                − 1. The statistics are then as they were.
         """
-        if not torch.isfinite(features).all():
-            raise ValueError("features are NaN or infinite: class statistics can't be made of them")
-        for c in labels.unique().tolist():
-            new = features[labels == c].detach().double().cpu()
-            n, old = len(new), self.counts[c].item()
+        x, y = self._checked(features), self._checked_labels(labels, len(features))
+        counts, means, scatter = self.counts.clone(), self.means.clone(), self.scatter.clone()
+        for c in y.unique().tolist():
+            new = x[y == c]
+            n, old = len(new), counts[c].item()
             mean = new.mean(0)
-            gap = mean - self.means[c]
+            gap = mean - means[c]
             # Chan's rule for merging two sets: scatter within each, and between their means.
-            self.scatter += (new - mean).mT @ (new - mean)
-            self.scatter += torch.outer(gap, gap) * (old * n / (old + n))
-            self.means[c] += gap * (n / (old + n))
-            self.counts[c] += n
+            scatter += (new - mean).mT @ (new - mean)
+            scatter += torch.outer(gap, gap) * (old * n / (old + n))
+            means[c] += gap * (n / (old + n))
+            counts[c] += n
+        if not scatter.isfinite().all():
+            raise ValueError("features are so large that their covariance is infinite: scale them")
+        self.counts, self.means, self.scatter = counts, means, scatter
 
     def make_room(self, classes: int) -> None:
         """Have rows for this many classes, as a classifier that has grown."""
@@ -76,13 +84,37 @@ class ClassStatistics:
             self.means = F.pad(self.means, (0, 0, 0, more))
 
     def logits(self, features: Tensor) -> Tensor:
-        """``(B, d)`` → ``(B, C)`` in the features' dtype; −∞ for classes never seen."""
-        x = features.detach().double().cpu()
-        directions = self.means
-        if self.rule == "lda":
-            directions = torch.linalg.solve(self._covariance(), self.means.mT).mT
+        """``(B, d)`` → ``(B, C)``; −∞ for classes never seen.
+
+        They are float64 for features in float64, and float32 for all others: half precision would
+        round away what tells classes apart.
+
+        Raises:
+            ValueError: features of another shape, NaN or infinite; ``shrinkage=0`` where class means
+                differ in a direction in which no class varies.
+        """
+        x = self._checked(features)
+        directions = self.means if self.rule == "ncm" else self._discriminants()
         logits = x @ directions.mT - (self.means * directions).sum(1) / 2
-        return logits.masked_fill(self.counts == 0, float("-inf")).to(features)
+        dtype = torch.promote_types(features.dtype, torch.float32)
+        logits = logits.masked_fill(self.counts == 0, float("-inf"))
+        return logits.to(dtype).to(features.device)
+
+    def _discriminants(self) -> Tensor:
+        """``(C, d)``, the rows Σ⁻¹ μ_c."""
+        if self.shrinkage >= _REGULAR:
+            return torch.linalg.solve(self._covariance(), self.means.mT).mT
+        values, vectors = torch.linalg.eigh(self._covariance())
+        varies = values > values[-1] * len(values) * torch.finfo(values.dtype).eps
+        means = self.means @ vectors
+        still = means[self.counts > 0][:, ~varies]
+        gaps = (still - still[:1]).abs()
+        if (gaps > 1e-9 * self.means.abs().max()).any():
+            raise ValueError(
+                f"shrinkage={self.shrinkage}: class means differ in directions in which no class "
+                "varies, so that their distance is infinite; use a shrinkage above 0, such as 0.01"
+            )
+        return (means[:, varies] / values[varies]) @ vectors[:, varies].mT
 
     def _covariance(self) -> Tensor:
         """Σ; the unit matrix where no class has two samples."""
@@ -93,3 +125,30 @@ class ClassStatistics:
             return unit
         covariance = self.scatter / freedom
         return (1 - self.shrinkage) * covariance + self.shrinkage * covariance.trace() / d * unit
+
+    def _checked(self, features: Tensor) -> Tensor:
+        """The features in float64, where statistics are."""
+        width = len(self.scatter)
+        if features.ndim != 2 or features.shape[1] != width:
+            raise ValueError(f"features have shape {tuple(features.shape)}: must be (B, {width})")
+        if not features.isfinite().all():
+            raise ValueError("features are NaN or infinite: class statistics can't be made of them")
+        return features.detach().double().cpu()
+
+    def _checked_labels(self, labels: Tensor, size: int) -> Tensor:
+        """The labels, where statistics are."""
+        if labels.shape != (size,):
+            raise ValueError(
+                f"labels have shape {tuple(labels.shape)}: must be ({size},), one for each of the "
+                "features"
+            )
+        whole = not labels.is_floating_point() and not labels.is_complex()
+        if not whole or labels.dtype is torch.bool:
+            raise ValueError(f"labels are {labels.dtype}: must be whole numbers, as torch.int64")
+        y, classes = labels.detach().cpu().long(), len(self.counts)
+        wrong = y[(y < 0) | (y >= classes)].unique().tolist()
+        if wrong:
+            raise ValueError(
+                f"labels hold {wrong[:5]}: must be from 0 to {classes - 1}, the rows of the classifier"
+            )
+        return y

@@ -8,6 +8,7 @@ from avalanche.evaluation.metric_results import MetricValue
 from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor
 
+from avl_pegp.evaluation._tasks_trained import JOINT, Line, Matrix, TasksTrained
 from avl_pegp.evaluation.metrics import (
     average_accuracy,
     backward_transfer,
@@ -16,36 +17,43 @@ from avl_pegp.evaluation.metrics import (
 )
 from avl_pegp.plugins.experience import classes_of, is_online, origin_of, require_samples
 
-Matrix = list[list[float | None]]
 VIEWS = {"class_incremental": "ClassIncremental", "task_aware": "TaskAware"}
 
 
 class AccuracyMatrices(PluginMetric[dict[str, Matrix]]):
     """Two accuracy matrices of a stream of tasks, and the numbers that follow, for the loggers.
 
-    ``class_incremental[i][j]``: test experience j after task i, where the classes of all tasks
-    trained so far compete. ``task_aware[i][j]``: where only the classes of experience j do. ``None``
-    for j > i: what is measured ahead is in ``ahead``, where j's own classes join those trained.
+    ``class_incremental[i][j]``: the test experience of the j-th task after the i-th, in the order of
+    training, where the classes of all tasks trained so far compete. ``task_aware[i][j]``: where only
+    the classes of that test experience do. ``None`` for j > i: what is measured ahead is in ``ahead``.
 
     A task is an experience, or what the pieces of an online stream were cut from, so that the
-    numbers are right there too (Avalanche's forgetting takes each piece for a task, and gives 0).
+    numbers are right there too (Avalanche's forgetting takes each piece for a task, and gives 0). Its
+    test experience is that of the same number. One that has other classes as well, such as a complete
+    test set, is nobody's: it is logged, with its own classes among those that compete, and enters no
+    matrix. So is what is measured while a task is being learned (``eval_every`` above 0), which
+    plugins that work at its end have not finished. A task trained again counts from then on.
 
     Give it to an ``EvaluationPlugin`` and evaluate on the test experiences seen so far after each
     task. Loggers get ``Top1_Acc_ClassIncremental`` and ``Top1_Acc_TaskAware`` with the experience's
     number, and for the stream ``AverageAccuracy``, ``Forgetting`` (best earlier minus last, as in
     the literature; Avalanche's is first minus last), ``BackwardTransfer`` and, where the whole test
-    stream is evaluated before training and after each task, ``ForwardTransfer``, in both views.
+    stream is evaluated before training and after each task, ``ForwardTransfer``, in both views; none
+    where an entry that it needs was not measured.
 
     Args:
         tasks: how many the stream has.
+        stream: the name of the one whose test experiences the attributes are of. Others that are
+            evaluated, for validation say, have matrices and logs of their own: see ``of``.
 
     Attributes:
-        initial: accuracies before any training; ``ahead``: on experience j right before task j. By
-            view, where evaluated.
+        initial: accuracies before any training; ``ahead``: on the j-th task right before it. By
+            view, where evaluated, once the task is trained.
         measured: by view, entry ``[i][j]`` for all j that were evaluated, also those to come.
 
     Raises:
-        ValueError: more tasks or test experiences than told, or a test experience without samples.
+        ValueError: more tasks than told, an experience of a number that had other classes before, a
+            test experience without samples, or a class without a logit.
 
     Example:
         >>> accuracy = AccuracyMatrices(tasks=10)
@@ -53,24 +61,49 @@ class AccuracyMatrices(PluginMetric[dict[str, Matrix]]):
         10
     """
 
-    def __init__(self, tasks: int) -> None:
+    def __init__(self, tasks: int, stream: str = "test") -> None:
         super().__init__()
-        self.class_incremental: Matrix = [[None] * tasks for _ in range(tasks)]
-        self.task_aware: Matrix = [[None] * tasks for _ in range(tasks)]
-        self.initial: dict[str, list[float | None]] = {view: [None] * tasks for view in VIEWS}
-        self.ahead: dict[str, list[float | None]] = {view: [None] * tasks for view in VIEWS}
-        empty: list[None] = [None] * tasks
-        self.measured: dict[str, Matrix] = {v: [list(empty) for _ in range(tasks)] for v in VIEWS}
-        self._trained = -1
-        self._task: int | None = None
-        self._seen: set[int] = set()
+        self.stream = stream
+        self._tasks = TasksTrained(tasks)
+        self._learning = False
+        self._own: set[int] = set()
         self._competing: dict[str, set[int]] = {}
         self._right: dict[str, int] = {}
         self._count = 0
+        self._evaluated: dict[str, None] = {}
 
     def result(self) -> dict[str, Matrix]:
         """Both matrices by view."""
-        return {"class_incremental": self.class_incremental, "task_aware": self.task_aware}
+        return self.of(self.stream)
+
+    def of(self, stream: str) -> dict[str, Matrix]:
+        """Both matrices by view, of the test experiences of another stream."""
+        return {view: self._tasks.matrix(view, stream) for view in VIEWS}
+
+    @property
+    def class_incremental(self) -> Matrix:
+        """The matrix where the classes of all tasks trained so far compete."""
+        return self._tasks.matrix("class_incremental", self.stream)
+
+    @property
+    def task_aware(self) -> Matrix:
+        """The matrix where only the classes of the test experience compete."""
+        return self._tasks.matrix("task_aware", self.stream)
+
+    @property
+    def measured(self) -> dict[str, Matrix]:
+        """The matrices with what was measured ahead."""
+        return {view: self._tasks.measured(view, self.stream) for view in VIEWS}
+
+    @property
+    def initial(self) -> dict[str, Line]:
+        """By view, accuracies before any training."""
+        return {view: self._tasks.initial(view, self.stream) for view in VIEWS}
+
+    @property
+    def ahead(self) -> dict[str, Line]:
+        """By view, the accuracy on each task right before it."""
+        return {view: self._tasks.ahead(view, self.stream) for view in VIEWS}
 
     def forward_transfer(self, view: str) -> float | None:
         """``ForwardTransfer`` of a view, ``None`` where it was not evaluated."""
@@ -83,22 +116,30 @@ class AccuracyMatrices(PluginMetric[dict[str, Matrix]]):
 
     def before_training_exp(self, strategy: SupervisedTemplate) -> None:
         """With another task another row begins, and more classes compete."""
+        self._learning = True
         task = origin_of(strategy.experience)
-        if is_online(strategy.experience) and task.current_experience == self._task:
-            return
-        self._task = task.current_experience
-        self._trained += 1
-        self._require_entry(self._trained)
-        self._seen |= classes_of(task)
+        own = classes_of(task)
+        shown = {int(y) for y in getattr(strategy.adapted_dataset, "targets", ())}
+        joint = not shown <= own | self._tasks.seen
+        self._tasks.begin(
+            JOINT if joint else task.current_experience, own | shown if joint else own
+        )
+
+    def after_training_exp(self, strategy: SupervisedTemplate) -> None:
+        """What is measured from now on is of the task."""
+        self._learning = False
+
+    def before_eval(self, strategy: SupervisedTemplate) -> None:
+        """No stream was evaluated yet."""
+        self._evaluated = {}
 
     def before_eval_exp(self, strategy: SupervisedTemplate) -> None:
         """Another entry begins."""
         self.reset()
         require_samples(strategy.experience)
-        j, own = strategy.experience.current_experience, classes_of(strategy.experience)
-        self._require_entry(j)
-        rivals = self._seen | own if j > self._trained else self._seen
-        self._competing = {"class_incremental": rivals, "task_aware": own}
+        self._own = classes_of(strategy.experience)
+        rivals = self._tasks.seen | self._own
+        self._competing = {"class_incremental": rivals, "task_aware": self._own}
 
     def after_eval_iteration(self, strategy: SupervisedTemplate) -> None:
         """Count right answers."""
@@ -109,60 +150,54 @@ class AccuracyMatrices(PluginMetric[dict[str, Matrix]]):
 
     def after_eval_exp(self, strategy: SupervisedTemplate) -> list[MetricValue]:
         """Enter both accuracies, and pass them to the loggers."""
-        i, j = self._trained, strategy.experience.current_experience
-        values = []
-        for view, matrix in self.result().items():
-            accuracy = self._right[view] / self._count
-            if i >= 0:
-                self.measured[view][i][j] = accuracy
-            if i >= j:
-                matrix[i][j] = accuracy
-            elif i == -1:
-                self.initial[view][j] = accuracy
-            if i == j - 1:
-                self.ahead[view][j] = accuracy
-            tag = f"Top1_Acc_{VIEWS[view]}/{_stream_of(strategy)}/Exp{j:03d}"
-            values.append(MetricValue(self, tag, accuracy, strategy.clock.train_iterations))
-        return values
+        experience, at = strategy.experience, strategy.clock.train_iterations
+        stream, number = experience.origin_stream.name, experience.current_experience
+        accuracy = {view: self._right[view] / self._count for view in VIEWS}
+        if not self._learning and not is_online(experience):
+            self._tasks.enter(stream, number, self._own, accuracy)
+        self._evaluated[stream] = None
+        place = f"eval_phase/{stream}_stream/Exp{number:03d}"
+        return [
+            MetricValue(self, f"Top1_Acc_{VIEWS[view]}/{place}", value, at)
+            for view, value in accuracy.items()
+        ]
 
     def after_eval(self, strategy: SupervisedTemplate) -> list[MetricValue]:
-        """Pass the numbers of the stream so far to the loggers, where its rows are complete."""
-        size = self._trained + 1
-        values = []
-        for view, matrix in self.result().items():
-            so_far = [row[:size] for row in matrix[:size]]
-            if not so_far or any(so_far[i][j] is None for i in range(size) for j in range(i + 1)):
-                continue
-            numbers: dict[str, float | None] = {
-                "AverageAccuracy": average_accuracy(so_far),
-                "Forgetting": forgetting(so_far),
-                "BackwardTransfer": backward_transfer(so_far),
-                "ForwardTransfer": self.forward_transfer(view),
-            }
-            for name, number in numbers.items():
-                if number is not None:
-                    tag = f"{name}_{VIEWS[view]}/{_stream_of(strategy)}"
-                    values.append(MetricValue(self, tag, number, strategy.clock.train_iterations))
-        return values
+        """Pass the numbers of each stream so far to the loggers, where its rows are complete."""
+        at = strategy.clock.train_iterations
+        return [
+            MetricValue(self, f"{name}_{VIEWS[view]}/eval_phase/{stream}_stream", number, at)
+            for stream in self._evaluated
+            for view in VIEWS
+            for name, number in self._numbers(view, stream).items()
+            if number is not None
+        ]
 
-    def _require_entry(self, index: int) -> None:
-        tasks = len(self.task_aware)
-        if index >= tasks:
-            raise ValueError(
-                f"tasks={tasks}, but here is number {index + 1}: give AccuracyMatrices the number of "
-                "tasks, and evaluate on the test experiences alone"
-            )
+    def _numbers(self, view: str, stream: str) -> dict[str, float | None]:
+        """What follows from a matrix so far; nothing where it has gaps."""
+        size = len(self._tasks.trained)
+        so_far = [row[:size] for row in self._tasks.matrix(view, stream)[:size]]
+        if not so_far or any(so_far[i][j] is None for i in range(size) for j in range(i + 1)):
+            return {}
+        ahead, initial = self._tasks.ahead(view, stream), self._tasks.initial(view, stream)
+        return {
+            "AverageAccuracy": average_accuracy(so_far),
+            "Forgetting": forgetting(so_far),
+            "BackwardTransfer": backward_transfer(so_far),
+            "ForwardTransfer": forward_transfer(ahead, initial),
+        }
 
     def __str__(self) -> str:
         return "AccuracyMatrices"
 
 
-def _stream_of(strategy: SupervisedTemplate) -> str:
-    return f"eval_phase/{strategy.experience.origin_stream.name}_stream"
-
-
 def _right(logits: Tensor, targets: Tensor, classes: set[int]) -> int:
     """How many targets have the highest logit among the given classes."""
     allowed = sorted(classes)
+    if allowed[-1] >= logits.shape[1]:
+        raise ValueError(
+            f"class {allowed[-1]} has no logit, as the model gives {logits.shape[1]}: give it a "
+            "classifier with a row for each class"
+        )
     best = logits[:, allowed].argmax(dim=1)
     return int((torch.tensor(allowed, device=targets.device)[best] == targets).sum())

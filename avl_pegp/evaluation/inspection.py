@@ -79,12 +79,13 @@ class AccuracyImage(PluginMetric[None]):
 
     def after_eval(self, strategy: SupervisedTemplate) -> list[MetricValue]:
         """Draw the matrices."""
-        found = [m for m in strategy.evaluator.metrics if isinstance(m, AccuracyMatrices)]
-        if not found or found[0].task_aware[0][0] is None:
-            return []
-        panels = {_TITLES[view]: [matrix] for view, matrix in found[0].result().items()}
-        image = as_image(accuracy_heat_map(panels, "Accuracy"))
         stream = strategy.experience.origin_stream.name
+        found = [m for m in strategy.evaluator.metrics if isinstance(m, AccuracyMatrices)]
+        matrices = found[0].of(stream) if found else {"task_aware": [[None]]}
+        if matrices["task_aware"][0][0] is None:
+            return []
+        panels = {_TITLES[view]: [matrix] for view, matrix in matrices.items()}
+        image = as_image(accuracy_heat_map(panels, "Accuracy"))
         tag = f"AccuracyMatrix/eval_phase/{stream}_stream"
         return [MetricValue(self, tag, image, strategy.clock.train_iterations)]
 

@@ -138,26 +138,42 @@ def read_records(path: Path) -> list[Record]:
 
     Raises:
         ValueError: the file is no such list, or a record lacks fields, has others, or has a value in
-            one that can't be.
+            one that can't be, such as an average that is not its matrix's.
     """
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
+        entries = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_once_each)
         if not isinstance(entries, list):
             raise TypeError("it is no list")
         records = [Record(**entry) for entry in entries]
-    except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(
             f"{path} does not hold records of this version ({error}): run it again, or read it with "
             "the version that wrote it"
         ) from error
-    for r in records:
+    for number, record in enumerate(records):
         try:
-            require_fields(r)
-        except ValueError as error:
-            raise ValueError(
-                f"{path}: of {r.pet} {r.method} seed {r.seed}, {error}; run it again"
-            ) from error
+            require_fields(record)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{path}: {_named(record, number)}, {error}; run it again") from error
     return records
+
+
+def _named(record: Record, number: int) -> str:
+    """Says which record of a file it is, by its run where that is told."""
+    told = (record.pet, record.method, record.seed)
+    if not all(isinstance(name, str | int | float | None) for name in told):
+        return f"of record {number}"
+    return "of {} {} seed {}".format(*(str(name)[:100] for name in told))
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON; two values of one name would leave one of them unread."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{twice!r} stands twice in one object")
+    return found
 
 
 def prepare_folder(out: Path) -> Path:

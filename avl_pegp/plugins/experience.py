@@ -88,7 +88,8 @@ def classes_of(experience: DatasetExperience[Any]) -> set[int]:
     Avalanche's benchmarks carry a list, a set, or nothing at all; then the targets are read.
 
     Raises:
-        ValueError: neither classes nor targets are there.
+        ValueError: neither classes nor targets are there, or one is no whole number from 0 up. (To a
+            tensor of logits, −1 would be the last class.)
     """
     experience = task_of(experience) or experience
     classes = getattr(experience, "classes_in_this_experience", None)
@@ -99,7 +100,14 @@ def classes_of(experience: DatasetExperience[Any]) -> set[int]:
             "the experience has no `classes_in_this_experience` and its dataset no `targets`: build "
             "the benchmark with one of them, as with avalanche's as_classification_dataset"
         )
-    return {int(c) for c in classes}
+    labels = {float(c) for c in classes}
+    wrong = sorted(c for c in labels if c < 0 or c != int(c))
+    if wrong:
+        raise ValueError(
+            f"the experience has the label {wrong[0]:g}: labels must be whole numbers from 0 up; leave "
+            "such samples out, or give them a class"
+        )
+    return {int(c) for c in labels}
 
 
 def statistics_loader(

@@ -200,7 +200,10 @@ def test_what_cannot_be_compared_stands_apart(page, rows, record, other):
 def test_one_experience_and_a_hundred_are_drawn(page, rows):
     def of(size):
         matrix = [[0.5 if j <= i else None for j in range(size)] for i in range(size)]
-        return replace(rows[0], accuracy_matrix=matrix, task_aware_accuracy_matrix=matrix)
+        even = dict.fromkeys(("accuracy_matrix", "task_aware_accuracy_matrix"), matrix)
+        means = ("average_accuracy", "average_incremental_accuracy", "task_aware_average_accuracy")
+        lost = ("forgetting", "backward_transfer", "task_aware_forgetting")
+        return replace(rows[0], **even, **dict.fromkeys(means, 0.5), **dict.fromkeys(lost, 0.0))
 
     assert len(page(figures=True, runs=[of(1), of(100)]).all("h2")) == 2
 

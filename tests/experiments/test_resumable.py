@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -115,6 +116,22 @@ def test_a_folder_of_other_settings_is_refused(
     assert now in after
     assert "give another folder, or remove that file" in after
     assert runs(tmp_path) == ["z"]  # nothing was run
+
+
+@pytest.mark.parametrize("spoil", ["[]", "twice", "no job", "job 5"])
+def test_a_file_that_is_not_of_one_run_is_refused(in_this_process, jobs, tmp_path, spoil):
+    complete(jobs[:1], tmp_path / "out", workers=1)
+    path = tmp_path / "out" / f"{label(jobs[0])}.json"
+    (entry,) = json.loads(path.read_text())
+    contents = {
+        "[]": [],
+        "twice": [entry, entry],
+        "no job": [entry | {"config": {}}],
+        "job 5": [entry | {"config": {"job": 5}}],
+    }
+    path.write_text(json.dumps(contents[spoil]))
+    with pytest.raises(ValueError, match="does not hold the record of one run and its job: remove"):
+        complete(jobs[:1], tmp_path / "out", workers=1)
 
 
 def test_a_pet_that_was_tuned_otherwise_is_refused(in_this_process, jobs, tmp_path):

@@ -64,12 +64,10 @@ REFUSED = {  # and the words that name them
     "pit": ("pit_ti_224", "PoolingVisionTransformer has no `blocks`"),
     "tnt": ("tnt_s_patch16_224", "TNT is a Block without norm1"),
     "crossvit": ("crossvit_9_240", "CrossVit is a MultiScaleBlock without norm1"),
-    "volo": ("volo_d1_224", "VOLO has no `blocks`"),
     "convnext": ("convnext_atto", "ConvNeXt has no `blocks`"),
     "resnet": ("resnet18", "ResNet has no `blocks`"),
     "parallel, fused": ("vit_pwee_patch16_reg1_gap_256", "ParallelScalingBlock without norm1"),
     "levit": ("levit_128s", "LevitDistilled has no `blocks`"),
-    "maxvit": ("maxvit_pico_rw_256", "MaxxVit has no `blocks`"),
 }
 
 

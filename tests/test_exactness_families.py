@@ -124,7 +124,7 @@ def test_learned_tokens_are_watched_where_they_are_read(name, pet):
 
 
 SWIN = {"img_size": 64, "embed_dim": 16, "num_heads": (2, 2, 2, 2), "window_size": 2}
-CONVNEXT = {"dims": (16, 16, 32, 32), "conv_mlp": False}
+CONVNEXT = {"dims": (16, 16, 32, 32), "conv_mlp": False, "ls_init_value": 1.0}
 BY_PEFT = {
     "swin": ("swin_tiny_patch4_window7_224", SWIN, r".*(attn\.(qkv|proj)|mlp\.fc\d)"),
     "convnext": ("convnext_atto", CONVNEXT, r".*mlp\.fc\d"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 
-def trace(model):
+def trace(model, values=True):
     """Everything of a model by identity, in its order, with the values of tensors."""
     parts = []
     for path, module in model.named_modules():
@@ -13,8 +13,13 @@ def trace(model):
             held = list(value.items()) if isinstance(value, dict) else [("", value)]
             parts.append((path, name, [(key, id(one), isinstance(one, bool)) for key, one in held]))
     tensors = [(n, p.requires_grad, id(p.grad)) for n, p in model.named_parameters()]
-    values = {name: t.clone() for name, t in model.state_dict().items()}
-    return parts, tensors, [m.training for m in model.modules()], values
+    state = model.state_dict() if values else {}
+    return (
+        parts,
+        tensors,
+        [m.training for m in model.modules()],
+        {name: tensor.clone() for name, tensor in state.items()},
+    )
 
 
 def assert_untouched(model, before):

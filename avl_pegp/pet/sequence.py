@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from avl_pegp.pet.towers import TIMM, Tower
+from avl_pegp.pet.towers import Tower
 
 _PLAIN = {"x", "attn_mask", "is_causal"}  # what a block may be given that knows of no positions
 _OPEN_CLIP = {"q_x", "k_x", "v_x", "attn_mask"}
@@ -18,15 +19,13 @@ _OPEN_CLIP = {"q_x", "k_x", "v_x", "attn_mask"}
 def require_any_tokens(tower: Tower, i: int, extra: int) -> None:
     """Raise TypeError unless block i takes any number of tokens ``(B, N, C)`` and gives as many.
 
-    Blocks with rotary or relative positions do not, nor do those of images or windows. The block is
-    tried on zeros, in eval mode, in which attach leaves it.
+    Blocks with rotary or relative positions do not, nor do those of images or windows. A copy of the
+    block without weights is tried.
     """
-    block, like = tower.blocks[i], tower.like()
+    block, width = tower.blocks[i], tower.like().numel()
     arguments = set(inspect.signature(block.forward).parameters)
     fits = arguments <= _PLAIN or arguments <= _OPEN_CLIP
-    for tokens in (2, 3 + extra):
-        fits = fits and _keeps_shape(block.eval(), like.new_zeros(1, tokens, like.numel()))
-    if not fits:
+    if not (fits and all(_keeps_shape(block, n, width) for n in (2, 3 + extra))):
         raise TypeError(
             f"Prompt.deep=False, but {tower.plan.blocks}.{i} ({type(block).__name__}) knows its tokens "
             "by their positions, or takes no sequence of them, so that no token can join: use "
@@ -34,37 +33,28 @@ def require_any_tokens(tower: Tower, i: int, extra: int) -> None:
         )
 
 
-def _keeps_shape(block: nn.Module, x: Tensor) -> bool:
+def _keeps_shape(block: nn.Module, tokens: int, width: int) -> bool:
     try:
-        y = block(x)
+        trial = copy.deepcopy(block).eval().to("meta")
+        x = next(trial.parameters()).new_zeros(1, tokens, width)
+        y = trial(x)
     except Exception:  # whatever a block stumbles over
         return False
     return isinstance(y, Tensor) and y.shape == x.shape
 
 
 def show_own_tokens(tower: Tower) -> None:
-    """Have ``forward_intermediates`` of what holds the blocks leave input tokens out.
-
-    Raises:
-        TypeError: a timm model of a form that does not say how many tokens are its own.
-    """
+    """Have ``forward_intermediates`` of what holds the blocks leave input tokens out, or refuse."""
     owner: Any = tower.model.get_submodule(tower.plan.blocks.rpartition(".")[0])
-    if not hasattr(owner, "forward_intermediates"):
-        return
-    if tower.plan.parts is TIMM:
-        grid = getattr(getattr(owner, "patch_embed", None), "dynamic_feat_size", None)
-        if grid is None or not hasattr(owner, "num_prefix_tokens"):
-            raise TypeError(
-                f"Prompt.deep=False on a {type(owner).__name__}, which does not tell how many tokens "
-                "are its own: use Prompt(deep=True)"
-            )
-        tower.shadow(owner, "forward_intermediates", OwnTokens(owner))
-    else:
-        tower.shadow(owner, "forward_intermediates", Refused(type(owner).__name__))
+    method = getattr(type(owner), "forward_intermediates", None)
+    if method is not None:
+        is_known = method.__module__ == "timm.models.vision_transformer"
+        instead = OwnTokens(owner) if is_known else Refused(type(owner).__name__)
+        tower.shadow(owner, "forward_intermediates", instead)
 
 
 class OwnTokens:
-    """A timm model's ``forward_intermediates``, with a model's own tokens alone in what it gives.
+    """A timm ``VisionTransformer``'s ``forward_intermediates``, giving a model's own tokens alone.
 
     Input tokens stand behind them in every block between the first and the last that has them.
     """

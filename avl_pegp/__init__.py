@@ -1,12 +1,14 @@
 """Continual learning that keeps old answers: gradient projection for parameter-efficient tuning.
 
 Everything named here is loaded when it is first used: ``import avl_pegp`` needs torch alone, and not
-even Avalanche or timm are imported before they are asked for.
+even Avalanche or timm are imported before they are asked for. ``from avl_pegp import *`` gives what
+the installed extras allow.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -42,6 +44,8 @@ _HOMES = {
     "save_pet": "pet",
 }
 __all__ = sorted(_HOMES)
+if find_spec("open_clip") is None:  # an extra: asked for by name, create_clip says how to get it
+    __all__.remove("create_clip")
 __version__ = "0.1.0"
 
 

@@ -20,6 +20,7 @@ from training import Machine, Training
 
 from avl_pegp import PEGPPlugin, attach, pet_parameters
 from avl_pegp.evaluation import AccuracyImage, AccuracyMatrices, pegp_metrics
+from avl_pegp.pet import freeze
 from avl_pegp.plugins import ClassStatisticsPlugin, MaskedCrossEntropy, ProgressPlugin
 
 
@@ -140,7 +141,7 @@ class Learner:
         )
 
     def _train_classifier_only(self) -> None:
-        self.model.requires_grad_(False)
+        freeze(self.model.parameters())
         self.model.get_classifier().requires_grad_(True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -82,3 +83,22 @@ def test_every_public_name_can_be_had_and_unknown_ones_list_them():
         assert getattr(avl_pegp, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'Lora'; it has Adapter, Context, Lin"):
         avl_pegp.Lora  # noqa: B018
+
+
+EXTRAS = ("open_clip", "peft", "jinja2", "pydantic")
+
+
+@pytest.mark.parametrize("room", ["", *(f".{name}" for name in MAY_IMPORT)])
+def test_everything_can_be_imported_without_the_extras(room):
+    without = f"import sys; sys.modules.update(dict.fromkeys({EXTRAS}))"
+    names = f"from avl_pegp{room} import *; names = set(dir())"
+    code = f"{without}\n{names}\nprint(*names)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    found = importlib.import_module(f"avl_pegp{room}")
+    assert set(found.__all__) - set(out.stdout.split()) <= {"create_clip"}
+
+
+def test_what_needs_an_extra_says_so_when_it_is_asked_for_by_name():
+    code = "import sys; sys.modules['open_clip'] = None; from avl_pegp import create_clip"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "CLIP needs open_clip: pip install" in out.stderr

@@ -1,5 +1,6 @@
 """Networks to start from, pretrained or not."""
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from avl_pegp.backbones.checked_weights import WeightsError
@@ -20,6 +21,8 @@ __all__ = [
     "prompt_names",
     "transforms_of",
 ]
+if not TYPE_CHECKING and find_spec("open_clip") is None:
+    __all__.remove("create_clip")
 
 
 def __getattr__(name: str) -> Any:

@@ -6,7 +6,6 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 Rule = Literal["ncm", "lda"]
 _REGULAR = 1e-10  # of shrinkage from here on, Σ can be inverted in float64
@@ -80,8 +79,9 @@ class ClassStatistics:
         """Have rows for this many classes, as a classifier that has grown."""
         more = classes - len(self.counts)
         if more > 0:
-            self.counts = F.pad(self.counts, (0, more))
-            self.means = F.pad(self.means, (0, 0, 0, more))
+            self.counts = torch.cat([self.counts, self.counts.new_zeros(more)])
+            empty = self.means.new_zeros(more, self.means.shape[1])
+            self.means = torch.cat([self.means, empty])
 
     def logits(self, features: Tensor) -> Tensor:
         """``(B, d)`` → ``(B, C)``; −∞ for classes never seen.

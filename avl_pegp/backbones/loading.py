@@ -6,8 +6,8 @@ from dataclasses import replace
 from math import isqrt
 from typing import Any
 
-from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
-from torch import Tensor
+from timm.models.vision_transformer import checkpoint_filter_fn
+from torch import Tensor, nn
 
 from avl_pegp.backbones.fitting import check_fit
 from avl_pegp.backbones.local_weights import HEAD, LocalWeights
@@ -15,7 +15,7 @@ from avl_pegp.backbones.local_weights import HEAD, LocalWeights
 __all__ = ["load_body"]
 
 
-def load_body(model: VisionTransformer, weights: LocalWeights) -> None:
+def load_body(model: nn.Module, weights: LocalWeights) -> None:
     """Load everything but the head, and note the source in ``model.weights_source``.
 
     Position embeddings of another image size are resampled as timm does; nothing else may differ.
@@ -39,7 +39,8 @@ def load_body(model: VisionTransformer, weights: LocalWeights) -> None:
     random: Any = model.weights_source
     body = dict(weights.body)
     if _can_be_resampled(body.get("pos_embed"), model):
-        body |= checkpoint_filter_fn({"pos_embed": body["pos_embed"]}, model)
+        transformer: Any = model
+        body |= checkpoint_filter_fn({"pos_embed": body["pos_embed"]}, transformer)
     check_fit(
         f"{weights.path} does not fit {random.tag}",
         body,
@@ -52,13 +53,19 @@ def load_body(model: VisionTransformer, weights: LocalWeights) -> None:
     )
 
 
-def _can_be_resampled(found: Tensor | None, model: VisionTransformer) -> bool:
+def _can_be_resampled(found: Tensor | None, model: Any) -> bool:
     """Whether these are embeddings of a square grid, of this width, of another size."""
-    own = model.pos_embed
+    own = getattr(model, "pos_embed", None)  # models of relative positions have none
     if found is None or own is None or found.ndim != 3 or found.shape == own.shape:
         return False
     if found.numel() * found.element_size() > found.untyped_storage().nbytes():
         return False  # one number that stands for many, of which there is no end
-    tokens = found.shape[1] - (0 if model.no_embed_class else model.num_prefix_tokens)
+    tokens = found.shape[1] - _embedded_before(model)
     square = tokens > 0 and isqrt(tokens) ** 2 == tokens
     return square and (len(found), found.shape[2]) == (len(own), own.shape[2])
+
+
+def _embedded_before(model: Any) -> int:
+    """How many tokens before the grid have position embeddings too."""
+    apart = getattr(model, "no_embed_class", False)  # Beit always embeds its class token
+    return 0 if apart else int(model.num_prefix_tokens)

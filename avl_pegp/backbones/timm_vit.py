@@ -7,21 +7,27 @@ from typing import Any
 
 import timm
 from timm.models import PretrainedCfg
+from timm.models.beit import Beit
+from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
+from timm.models.vision_transformer_relpos import VisionTransformerRelPos
 
 from avl_pegp.backbones.checked_weights import WeightsError
 from avl_pegp.backbones.hub_weights import address_of, source_in_cache
 from avl_pegp.backbones.model_names import check_name
 from avl_pegp.backbones.weights_source import WeightsSource
+from avl_pegp.pet.towers import towers_of
+from avl_pegp.pet.trainable import classifier_of
 
-__all__ = ["create_timm_vit"]
+__all__ = ["ViT", "create_timm_vit"]
+
+#: What is built: DINOv3, and all with rotary positions, are of the class Eva.
+ViT = VisionTransformer | Eva | Beit | VisionTransformerRelPos
 
 _OTHER_SOURCES = ("checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay")
 
 
-def create_timm_vit(
-    name: str, num_classes: int, pretrained: bool = False, **options: Any
-) -> VisionTransformer:
+def create_timm_vit(name: str, num_classes: int, pretrained: bool = False, **options: Any) -> ViT:
     """Build a vision transformer of timm with a new head; see ``create_vit``.
 
     Args:
@@ -35,7 +41,7 @@ def create_timm_vit(
     Raises:
         ValueError: an unknown name, one that changed its meaning, one without weights, or an option
             that names weights.
-        TypeError: the model is not a VisionTransformer.
+        TypeError: the model is of no class of ``ViT``, or of a form that ``attach`` does not take.
         WeightsError: the weights are not in the cache and can't be downloaded.
 
     Example:
@@ -59,17 +65,29 @@ def create_timm_vit(
         )
     build = partial(_with_weights, config) if pretrained else timm.create_model
     model: Any = build(name, num_classes=num_classes, **options)
-    if not isinstance(model, VisionTransformer):
-        raise TypeError(
-            f"name={name!r} builds a {type(model).__name__}, not a VisionTransformer; choose a "
-            "model of timm/models/vision_transformer.py, for example vit_base_patch16_224."
-        )
+    _require_taken(name, model)
     found: Any = model.pretrained_cfg
     tag = ".".join(part for part in (found["architecture"], found.get("tag")) if part)
     cache = options.get("cache_dir")
     source = source_in_cache(config, tag, cache) if pretrained else WeightsSource(tag)
-    model.weights_source = source  # type: ignore[assignment]
-    return model
+    model.weights_source = source
+    built: ViT = model
+    return built
+
+
+def _require_taken(name: str, model: Any) -> None:
+    """Raise TypeError for a model that PETs can't be attached to."""
+    if not isinstance(model, ViT):
+        raise TypeError(
+            f"name={name!r} builds a {type(model).__name__}, not a VisionTransformer, Eva, Beit or "
+            "VisionTransformerRelPos; choose a model of those, for example vit_base_patch16_224 or "
+            "vit_base_patch16_dinov3, or build it with timm.create_model and tune it with peft"
+        )
+    try:
+        classifier_of(model)
+        towers_of(model, lambda *_: None)
+    except TypeError as error:
+        raise TypeError(f"name={name!r}: {error}") from error
 
 
 def _with_weights(config: PretrainedCfg, name: str, **options: Any) -> Any:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from timm.models.vision_transformer import VisionTransformer
-
 from avl_pegp.backbones.loading import load_body
 from avl_pegp.backbones.local_weights import read_local_weights
-from avl_pegp.backbones.timm_vit import create_timm_vit
+from avl_pegp.backbones.timm_vit import ViT, create_timm_vit
 from avl_pegp.backbones.tiny_vit import TINY_VIT, create_tiny_vit
 
 __all__ = ["create_vit"]
@@ -22,7 +21,7 @@ def create_vit(
     num_classes: int,
     pretrained: bool | str | os.PathLike[str] = False,
     **options: Any,
-) -> VisionTransformer:
+) -> ViT:
     """Build a vision transformer with a new classification head.
 
     The head is always new, also where the weights come with one of as many classes.
@@ -35,7 +34,8 @@ def create_vit(
 
     Args:
         name: ``"tiny_vit_32.latin"`` (3x32x32 images, weights inside this package) or the name of a
-            VisionTransformer of timm, best with its tag, as ``"vit_base_patch16_224.augreg_in21k"``.
+            vision transformer of timm (its classes VisionTransformer, Eva, which DINOv3 is too, Beit
+            and VisionTransformerRelPos), best with its tag, as ``"vit_base_patch16_224.augreg_in21k"``.
         num_classes: outputs of the head, at least 1.
         pretrained: ``False`` for random weights; ``True`` for those that the name stands for, timm's
             being downloaded once; or a file with weights of this architecture: ``.safetensors``,
@@ -48,8 +48,8 @@ def create_vit(
     Raises:
         ValueError: the name, ``num_classes`` or an option is not a possible one; the name meant
             other weights in older versions of timm; or it stands for no weights.
-        TypeError: timm knows the name, but the model is not a VisionTransformer; or ``pretrained``
-            is neither a bool nor a path.
+        TypeError: timm knows the name, but the model is of another class, or of a form that ``attach``
+            does not take; or ``pretrained`` is neither a bool nor a path.
         WeightsError: the file can't be read or does not fit, the download failed, or the weights in
             the package are damaged.
 
@@ -67,6 +67,7 @@ def create_vit(
         )
     if not isinstance(pretrained, bool | str | os.PathLike):
         raise TypeError(f"pretrained={pretrained!r}: must be True, False or the path of a file")
+    build: Callable[..., ViT]
     build = create_tiny_vit if name == TINY_VIT else partial(create_timm_vit, name)
     if isinstance(pretrained, bool):
         return build(num_classes, pretrained, **options)

@@ -9,7 +9,7 @@ from avl_pegp.pet.prefix import Prefix
 from avl_pegp.pet.prompt import Prompt
 from avl_pegp.pet.rebase import Rebasable
 from avl_pegp.pet.saving import load_pet, save_pet
-from avl_pegp.pet.trainable import pet_parameters, trainable_tensors
+from avl_pegp.pet.trainable import freeze, pet_parameters, trainable_tensors
 
 __all__ = [
     "Adapter",
@@ -22,6 +22,7 @@ __all__ = [
     "Rebasable",
     "attach",
     "attachment_of",
+    "freeze",
     "load_pet",
     "pet_parameters",
     "save_pet",

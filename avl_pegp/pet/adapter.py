@@ -69,18 +69,22 @@ class Adapter:
         """Put a ``ParallelAdapter`` in the place of every chosen branch."""
         name, norm_name = _BRANCHES[self.parallel_to]
         for i in tower.indices(self):
-            norm, branch = tower.find(i, norm_name), tower.find(i, name)
-            like = getattr(norm, "weight", None)
-            if branch is None or like is None:
-                raise TypeError(
-                    f"Adapter.parallel_to={self.parallel_to!r}, but {tower.path(i, name)} is not there, "
-                    f"or there is no norm with weights before it ({type(tower.blocks[i]).__name__})"
-                )
-            if isinstance(branch, ParallelAdapter):
-                raise ValueError(
-                    f"{tower.path(i, name)} already has an adapter: give one Adapter for each branch"
-                )
-            tower.put(i, name, ParallelAdapter(branch, like, self.bottleneck, self.scale))
+            norms, places = tower.places(i, norm_name), tower.places(i, name)
+            for norm, place in zip(norms, places, strict=True):
+                like = getattr(tower.find(i, norm), "weight", None)
+                tower.put(i, place, self._beside(tower, i, place, like))
+
+    def _beside(self, tower: Tower, i: int, place: str, like: Tensor | None) -> ParallelAdapter:
+        """The adapter of one branch, which is as wide as the weight of its norm."""
+        branch, path = tower.find(i, place), tower.path(i, place)
+        if branch is None or like is None:
+            raise TypeError(
+                f"Adapter.parallel_to={self.parallel_to!r}, but {path} is not there, "
+                f"or there is no norm with weights before it ({type(tower.blocks[i]).__name__})"
+            )
+        if isinstance(branch, ParallelAdapter):
+            raise ValueError(f"{path} already has an adapter: give one Adapter for each branch")
+        return ParallelAdapter(branch, like, self.bottleneck, self.scale)
 
 
 class ParallelAdapter(Rebasable):

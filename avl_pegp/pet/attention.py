@@ -6,17 +6,15 @@ module, only while someone observes that module: then, and only then, an attenti
 
 from __future__ import annotations
 
-import inspect
 from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avl_pegp.pet.fused import attend, split_heads
+from avl_pegp.pet.forms import READABLE, finished, is_readable, read
+from avl_pegp.pet.fused import attend
 from avl_pegp.pet.towers import Tower
-
-_KNOWN_PARTS = {"qkv", "q_norm", "k_norm", "attn_drop", "norm", "gate", "proj", "proj_drop"}
 
 
 class LearnedTokens(Protocol):
@@ -56,14 +54,15 @@ def is_observed(module: nn.Module) -> bool:
 
 
 class TokenAttention(nn.Module):
-    """timm's ``Attention`` whose queries also attend to learned keys and values.
+    """Attention of a known form whose queries also attend to learned keys and values.
 
     ::
 
         keys   = [learned (L) | own (N)]
-        values = [learned (L) | own (N)]      softmax(q keysᵀ / √d_h) values
+        values = [learned (L) | own (N)]      softmax(q keysᵀ / √d_h + bias) values
 
-    Learned keys enter after any k-norm. Shapes: ``(B, N, C)`` → ``(B, N, C)``.
+    Learned keys have no place among the tokens: they enter after any k-norm and rotation, and with no
+    bias of positions. Shapes: ``(B, N, C)`` → ``(B, N, C)``.
     """
 
     def __init__(self, base: nn.Module) -> None:
@@ -72,79 +71,55 @@ class TokenAttention(nn.Module):
         self.tokens = nn.ModuleDict()
 
     def forward(
-        self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False
+        self,
+        x: Tensor,
+        attn_mask: Tensor | None = None,
+        is_causal: bool = False,
+        *,
+        rope: Tensor | None = None,
+        shared_rel_pos: Tensor | None = None,
+        shared_rel_pos_bias: Tensor | None = None,
     ) -> Tensor:
+        """The arguments are those of every form; each gets its own."""
         base: Any = self.base
         B, N, _ = x.shape
-        q, k, v = split_heads(base, x)
-        q, k = base.q_norm(q), base.k_norm(k)
+        shared = shared_rel_pos if shared_rel_pos is not None else shared_rel_pos_bias
+        own = read(base, x, attn_mask, is_causal, rope, shared)
 
         learned = cast(list[LearnedTokens], list(self.tokens.values()))
         pairs = [tokens.keys_values(base) for tokens in learned]
         lengths = [keys.shape[-2] for keys, _ in pairs]
-        k = torch.cat([keys.expand(B, -1, -1, -1) for keys, _ in pairs] + [k], dim=2)
-        v = torch.cat([values.expand(B, -1, -1, -1) for _, values in pairs] + [v], dim=2)
-        mask = _widen(attn_mask, is_causal, N, sum(lengths), q)
+        k = torch.cat([keys.expand(B, -1, -1, -1) for keys, _ in pairs] + [own.k], dim=2)
+        v = torch.cat([values.expand(B, -1, -1, -1) for _, values in pairs] + [own.v], dim=2)
+        bias = None if own.bias is None else F.pad(own.bias, (sum(lengths), 0))
 
         if is_observed(self.tokens):
             # Without a trace for autograd: a checkpointed block is computed anew without it.
             with torch.no_grad():
-                scores = (q * base.scale) @ k.mT
-                scores = scores if mask is None else scores + mask
+                scores = (own.q * base.scale) @ k.mT
+                scores = scores if bias is None else scores + bias
                 masses = scores.softmax(-1).split([*lengths, N], -1)
                 for tokens, mass in zip(learned, masses, strict=False):
-                    tokens.observe(base, q, mass)
+                    tokens.observe(base, own.q, mass)
 
-        y = base.norm(attend(base, q, k, v, mask))
-        gate = getattr(base, "gate", None)  # only newer versions of timm have one
-        if gate is not None:
-            y = y * gate(x).sigmoid()
-        out: Tensor = base.proj_drop(base.proj(y))
-        return out
+        return finished(base, x, attend(base, own.q, k, v, bias))
 
 
-def _widen(
-    mask: Tensor | None, is_causal: bool, tokens: int, learned: int, like: Tensor
-) -> Tensor | None:
-    """An additive mask over own keys, widened by learned keys that every query may see."""
-    if is_causal:
-        mask = like.new_full((tokens, tokens), float("-inf")).triu(1)
-    elif mask is None:
-        return None
-    elif mask.dtype == torch.bool:
-        mask = torch.zeros_like(mask, dtype=like.dtype).masked_fill(~mask, float("-inf"))
-    return F.pad(mask, (learned, 0))
-
-
-def attention_with_tokens(tower: Tower, i: int, kind: str) -> TokenAttention:
-    """The attention of block i, made able to take learned tokens of this kind.
+def attention_with_tokens(tower: Tower, i: int, place: str, kind: str) -> TokenAttention:
+    """An attention of block i, made able to take learned tokens of this kind.
 
     Raises:
-        TypeError: the attention is not timm's fused ``Attention``, or open_clip's multi-head one.
+        TypeError: the attention is of no form that can be read.
         ValueError: it already has tokens of this kind.
     """
-    attention, path = tower.find(i, "attn"), tower.path(i, "attn")
+    attention, path = tower.find(i, place), tower.path(i, place)
     if isinstance(attention, TokenAttention):
         if kind in attention.tokens:
             raise ValueError(f"{path} already has a {kind}: give one {kind} for each block")
         return attention
-    if attention is None or not _is_plain_attention(attention):
+    if attention is None or not is_readable(attention):
         found = "nothing" if attention is None else type(attention).__name__
-        raise TypeError(
-            f"{path} is {found}: a {kind} needs timm's Attention with a fused qkv projection and no "
-            "rotary or differential scores, or open_clip's nn.MultiheadAttention"
-        )
+        raise TypeError(f"{path} is {found}: a {kind} needs {READABLE}")
     wrapped = TokenAttention(attention)
-    tower.put(i, "attn", wrapped)
+    tower.put(i, place, wrapped)
     return wrapped
-
-
-def _is_plain_attention(attention: nn.Module) -> bool:
-    """Whether ``TokenAttention`` computes what the module does: same parts, same arguments."""
-    parts = {name for name, _ in attention.named_children()}
-    arguments = set(inspect.signature(attention.forward).parameters)
-    return (
-        {"qkv", "q_norm", "k_norm", "norm", "proj"} <= parts <= _KNOWN_PARTS
-        and arguments <= {"x", "attn_mask", "is_causal"}
-        and not list(attention.parameters(recurse=False))
-    )

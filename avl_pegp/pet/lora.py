@@ -36,8 +36,12 @@ class LoRA:
         x ────┼── A_k ── B_k · s ────+  │
               └── A_v ── B_v · s ───────+      targets=("k", "v")
 
+    Where a model has layers of their own in the place of one (``q_proj``, ``k_proj``, ``v_proj``; gate
+    and value of a gated MLP, ``fc1_g`` and ``fc1_x``), each has an A and a B of its own: ``qkv`` and
+    ``fc1`` mean all of them. A gated MLP whose one layer gives gate and value has one A and one B there.
+
     ``B`` starts at zero, so attaching leaves the model's output as it was: to the bit in timm's
-    models, in open_clip's but for rounding.
+    models, but for rounding in open_clip's, and where qkv's bias stands beside the layer (Eva, BEiT).
 
     Args:
         rank: r, the inner width; at most the smaller side of every target.
@@ -87,22 +91,24 @@ class LoRA:
         names = dict.fromkeys("qkv" if target in thirds else target for target in self.targets)
         for i in tower.indices(self):
             for name in names:
-                layer = self._find(tower, i, name)
-                if name == "qkv" and thirds:
-                    tower.put(i, name, LoRAThirds(layer, thirds, self.rank, scale))
-                else:
-                    tower.put(i, name, LoRALinear(layer, self.rank, scale))
+                for place in tower.places(i, name):
+                    third = tower.third(place)
+                    if name == "qkv" and thirds and third is None:
+                        layer = self._find(tower, i, place, parts=3)
+                        tower.put(i, place, LoRAThirds(layer, thirds, self.rank, scale))
+                    elif name != "qkv" or not thirds or third in thirds:
+                        layer = self._find(tower, i, place)
+                        tower.put(i, place, LoRALinear(layer, self.rank, scale))
 
-    def _find(self, tower: Tower, i: int, name: str) -> nn.Linear:
-        """A target layer, where this LoRA fits on it."""
-        layer, path = tower.find(i, name), tower.path(i, name)
+    def _find(self, tower: Tower, i: int, place: str, parts: int = 1) -> nn.Linear:
+        """A target layer, where this LoRA fits on it, or on each of equal parts of its output."""
+        layer, path = tower.find(i, place), tower.path(i, place)
         if type(layer) is not nn.Linear:
             found = "nothing" if layer is None else type(layer).__name__
             raise TypeError(
                 f"LoRA.targets={self.targets!r}, but {path} is {found}: it must be a plain nn.Linear; "
                 "choose other targets or blocks"
             )
-        parts = 1 if name in self.targets else 3  # q, k and v, where qkv is here for their sake
         if layer.out_features % parts:
             raise TypeError(
                 f"LoRA.targets={self.targets!r}, but {path} has {layer.out_features} outputs: "
@@ -114,6 +120,7 @@ class LoRA:
                 f"LoRA.rank={self.rank} is above the width {width} of {path}: "
                 f"must be at most {width}"
             )
+        tower.have_called(i, place)
         return layer
 
 

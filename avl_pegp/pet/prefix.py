@@ -24,7 +24,8 @@ class Prefix:
             └── K   (H, N, d_h) ──┴─ softmax ──┬── V_p (H, L, d_h)
                                                └── V   (H, N, d_h)
 
-    The keys enter after any k-norm. Attaching changes the model's output a little.
+    The keys enter after any k-norm and rotation, without a bias of positions. Attaching changes the
+    model's output a little.
 
     Args:
         length: L, the number of keys and values for each head.
@@ -51,8 +52,9 @@ class Prefix:
     def install(self, tower: Tower) -> None:
         """Give every chosen block's attention a ``PrefixTokens``."""
         for i in tower.indices(self):
-            attention = attention_with_tokens(tower, i, "prefix")
-            attention.tokens["prefix"] = PrefixTokens(attention.base, self.length)
+            for place in tower.places(i, "attn"):
+                attention = attention_with_tokens(tower, i, place, "prefix")
+                attention.tokens["prefix"] = PrefixTokens(attention.base, self.length)
 
 
 class PrefixTokens(nn.Module):

@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from avl_pegp.pet.attention import attention_with_tokens, is_observed
 from avl_pegp.pet.config import require_positive, settle_place
-from avl_pegp.pet.lora import frozen_linear
+from avl_pegp.pet.forms import frozen_maps
+from avl_pegp.pet.sequence import require_any_tokens, show_own_tokens
 from avl_pegp.pet.towers import Tower
 
 
@@ -22,7 +22,7 @@ class Prompt:
 
     ``deep=True`` (exact): a set R (L, C) for each block, standing after the block's LayerNorm. Its
     keys are ``R W_k,h + b_k`` and its values ``R W_v,h + b_v`` through the *frozen* projection,
-    never through a LoRA; the keys skip any k-norm.
+    never through a LoRA; the keys skip any k-norm and rotation, and have no bias of positions.
 
     ::
 
@@ -73,8 +73,9 @@ class Prompt:
         indices = tower.indices(self)
         if self.deep:
             for i in indices:
-                attention = attention_with_tokens(tower, i, "prompt")
-                attention.tokens["prompt"] = PromptRows(attention.base, self.length)
+                for place in tower.places(i, "attn"):
+                    attention = attention_with_tokens(tower, i, place, "prompt")
+                    attention.tokens["prompt"] = PromptRows(attention.base, self.length)
             return
         first, last = indices[0], indices[-1]
         if indices != list(range(first, last + 1)):
@@ -82,6 +83,9 @@ class Prompt:
                 f"Prompt.blocks={tuple(indices)} with deep=False: must be consecutive, as input "
                 "tokens flow from the first block to the last"
             )
+        for i in indices:
+            require_any_tokens(tower, i, self.length)
+        show_own_tokens(tower)
         like = tower.like()
         tokens = InputTokens(self.length, like.numel(), like)
         tower.put_block(last, TokensLeave(tower.blocks[last], self.length))
@@ -95,8 +99,8 @@ class PromptRows(nn.Module):
 
     def __init__(self, attention: Any, length: int) -> None:
         super().__init__()
-        like = frozen_linear(attention.qkv).weight
-        self.weight = nn.Parameter(like.new_empty(length, like.shape[1]))
+        (like, _), _ = frozen_maps(attention)
+        self.weight = nn.Parameter(like.new_empty(length, like.shape[-1]))
         nn.init.trunc_normal_(self.weight, std=0.02)
         self.mass = _MassSide(self)
 
@@ -105,16 +109,14 @@ class PromptRows(nn.Module):
         return x @ self.weight.mT
 
     def keys_values(self, attention: Any) -> tuple[Tensor, Tensor]:
-        qkv = frozen_linear(attention.qkv)
-        kv = slice(qkv.out_features // 3, None)  # the rows of W_k and W_v
-        bias = None if qkv.bias is None else qkv.bias[kv]
-        pair = F.linear(self.weight, qkv.weight[kv], bias)  # (L, 2 H d_h)
-        keys, values = pair.unflatten(-1, (2, attention.num_heads, -1)).permute(1, 2, 0, 3)
+        keys, values = (  # (H, L, d_h)
+            self.weight @ w.mT if b is None else self.weight @ w.mT + b[:, None]
+            for w, b in frozen_maps(attention)
+        )
         return keys, values
 
     def observe(self, attention: Any, queries: Tensor, mass: Tensor) -> None:
-        weight = frozen_linear(attention.qkv).weight
-        _, w_keys, _ = weight.unflatten(0, (3, attention.num_heads, -1))  # (H, d_h, C)
+        (w_keys, _), _ = frozen_maps(attention)
         self(queries @ w_keys)
         self.mass(mass)
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from avl_pegp.pet.fused import AsMultihead, is_plain_multihead
 
-Replace = Callable[[nn.Module, str, nn.Module], None]
-"""``replace(parent, name, new)`` puts ``new`` in the place of ``parent.name`` and remembers it."""
+Replace = Callable[[nn.Module, str, object], None]
+"""``replace(owner, name, new)`` puts ``new`` in the place of ``owner.name`` and remembers it."""
 
 TIMM = {
     "norm1": "norm1",
@@ -23,6 +23,22 @@ TIMM = {
     "fc1": "mlp.fc1",
     "fc2": "mlp.fc2",
 }
+TAKEN = (
+    "attach takes transformers whose blocks have norm1, attn, norm2 and mlp, all of one width (timm's "
+    "VisionTransformer, DeiT, Eva, DINOv3, BEiT, with relative positions, with parallel parts), and "
+    "what create_clip returns; for others put peft's LoRA on their linear layers, which PEGP and "
+    "PEGPPlugin protect as well"
+)
+PARALLEL = {  # timm's blocks of several attentions and several MLPs side by side
+    "norm1": "attns.*.norm",
+    "attn": "attns.*.attn",
+    "qkv": "attns.*.attn.qkv",
+    "proj": "attns.*.attn.proj",
+    "norm2": "ffns.*.norm",
+    "mlp": "ffns.*.mlp",
+    "fc1": "ffns.*.mlp.fc1",
+    "fc2": "ffns.*.mlp.fc2",
+}
 OPEN_CLIP = {
     "norm1": "ln_1",
     "attn": "attn.fused",  # which ``Tower.find`` puts there
@@ -33,6 +49,8 @@ OPEN_CLIP = {
     "fc1": "mlp.c_fc",
     "fc2": "mlp.c_proj",
 }
+_THIRDS = {"q_proj": "q", "k_proj": "k", "v_proj": "v"}
+_SEVERAL = {"qkv": tuple(_THIRDS), "fc1": ("fc1_g", "fc1_x")}  # layers in the place of one
 
 
 @dataclass(frozen=True)
@@ -75,9 +93,9 @@ class Tower:
 
     def __init__(self, model: nn.Module, plan: TowerPlan, replace: Replace) -> None:
         self.model, self.plan = model, plan
-        self.blocks = cast(nn.Sequential, model.get_submodule(plan.blocks))
+        self.blocks = cast(nn.Sequential | nn.ModuleList, model.get_submodule(plan.blocks))
         self._replace = replace
-        self._first = next(iter(self.blocks), None)  # as it is before any PET wraps it
+        self._norm = self._first_norm()  # as it is before any PET wraps its block
 
     def indices(self, pet: Any) -> list[int]:
         """The blocks that a PET names by its ``blocks``, or all.
@@ -96,16 +114,49 @@ class Tower:
             )
         return list(pet.blocks)
 
+    def places(self, i: int, part: str) -> list[str]:
+        """Where a part of block i stands, as paths in the block: once, or in several places.
+
+        The path where it is looked for, if the block has none.
+        """
+        block = self.blocks[i]
+        path = self._parts(block)[part]
+        places = [path]
+        if "*" in path:
+            several, _, rest = path.partition(".*.")
+            places = [
+                f"{several}.{name}.{rest}"
+                for name, _ in block.get_submodule(several).named_children()
+            ]
+        return [layer for place in places for layer in self._layers(i, place)]
+
+    def _parts(self, block: nn.Module) -> Mapping[str, str]:
+        is_parallel = hasattr(block, "attns") and hasattr(block, "ffns")
+        return PARALLEL if is_parallel else self.plan.parts
+
+    def _layers(self, i: int, place: str) -> list[str]:
+        """A layer, or those that stand in its place."""
+        owner, _, name = place.rpartition(".")
+        others = [f"{owner}.{other}" for other in _SEVERAL.get(name, ())]
+        if self.find(i, place) is None and others and all(self.find(i, other) for other in others):
+            return others
+        return [place]
+
+    @staticmethod
+    def third(place: str) -> str | None:
+        """Which of queries, keys and values a layer gives, where it gives one alone."""
+        return _THIRDS.get(place.rpartition(".")[2])
+
     def path(self, i: int, part: str) -> str:
-        """Where a part of block i stands, for messages."""
-        return f"{self.plan.blocks}.{i}.{self.plan.parts[part]}"
+        """Where a part, or a place, of block i is, for messages."""
+        return f"{self.plan.blocks}.{i}.{self.plan.parts.get(part, part)}"
 
     def find(self, i: int, part: str) -> nn.Module | None:
-        """A part of block i; ``None`` where the block has none.
+        """The module at a part, or a place, of block i; ``None`` where the block has none.
 
         Attention of open_clip is given the form of timm's on the way.
         """
-        path = self.plan.parts[part]
+        path = self.plan.parts.get(part, part)
         attention = getattr(self.blocks[i], "attn", None)
         if path.startswith("attn.fused") and is_plain_multihead(attention):
             self._replace(self.blocks[i], "attn", AsMultihead(attention))
@@ -116,12 +167,35 @@ class Tower:
 
     def put(self, i: int, part: str, new: nn.Module) -> None:
         """Put a module in the place of a part of block i."""
-        parent, _, name = self.plan.parts[part].rpartition(".")
+        parent, _, name = self.plan.parts.get(part, part).rpartition(".")
         self._replace(self.blocks[i].get_submodule(parent), name, new)
+
+    def have_called(self, i: int, place: str) -> None:
+        """Have the attention of block i call its layer where it would read the layer's weight.
+
+        Eva's and BEiT's do so to add a bias of their own, which they can also add afterwards.
+
+        Raises:
+            TypeError: it reads the weight, and has no other way.
+        """
+        owner, _, name = place.rpartition(".")
+        attention: Any = self.blocks[i].get_submodule(owner)
+        if name != "qkv" or getattr(attention, "q_bias", None) is None:
+            return
+        if not hasattr(attention, "qkv_bias_separate"):
+            raise TypeError(
+                f"{self.path(i, place)} is not called by {type(attention).__name__}, which reads its "
+                "weight: a LoRA there would do nothing; choose other targets"
+            )
+        self._replace(attention, "qkv_bias_separate", True)
 
     def put_block(self, i: int, new: nn.Module) -> None:
         """Put a module in the place of block i itself."""
         self._replace(self.blocks, str(i), new)
+
+    def shadow(self, owner: nn.Module, method: str, call: object) -> None:
+        """Have something else be called for a method of the model."""
+        self._replace(owner, method, call)
 
     def replace_at(self, path: str, wrap: Callable[[nn.Module], nn.Module]) -> None:
         """Put ``wrap(module)`` in the place of the module at a path of the model."""
@@ -129,9 +203,21 @@ class Tower:
         self._replace(self.model.get_submodule(parent), name, wrap(self.model.get_submodule(path)))
 
     def like(self) -> Tensor:
-        """A tensor of the tower's device and dtype, and of a token's width."""
-        first = cast(nn.Module, self._first)
-        return cast(Tensor, first.get_submodule(self.plan.parts["norm1"]).weight)
+        """A tensor of the tower's device and dtype, and of a token's width.
+
+        Raises:
+            TypeError: the first block has no norm with weights.
+        """
+        weight = getattr(self._norm, "weight", None)
+        if not isinstance(weight, Tensor):
+            raise TypeError(
+                f"{self.plan.blocks}.0 of this {type(self.model).__name__} has no norm with weights, "
+                "which would tell how wide tokens are: use LoRA, or Prefix"
+            )
+        return weight
+
+    def _first_norm(self) -> nn.Module | None:
+        return self.find(0, self.places(0, "norm1")[0]) if len(self.blocks) else None
 
 
 def towers_of(model: nn.Module, replace: Replace) -> dict[str, Tower]:
@@ -144,11 +230,29 @@ def towers_of(model: nn.Module, replace: Replace) -> dict[str, Tower]:
     if callable(plans):
         return {name: Tower(model, plan, replace) for name, plan in plans().items()}
     blocks = getattr(model, "blocks", None)
-    if not isinstance(blocks, nn.Sequential) or not callable(
-        getattr(model, "get_classifier", None)
-    ):
+    is_sequence = isinstance(blocks, nn.Sequential | nn.ModuleList)
+    if not is_sequence or not callable(getattr(model, "get_classifier", None)):
         raise TypeError(
-            f"{type(model).__name__} has no `blocks` in sequence with a `get_classifier()`: attach "
-            "takes a timm VisionTransformer, a model of the same form, or what create_clip returns"
+            f"{type(model).__name__} has no `blocks` in sequence with a `get_classifier()`: {TAKEN}"
         )
-    return {"image": Tower(model, TowerPlan("blocks"), replace)}
+    tower = Tower(model, TowerPlan("blocks"), replace)
+    _require_one_width(model, tower)
+    return {"image": tower}
+
+
+def _require_one_width(model: nn.Module, tower: Tower) -> None:
+    """Raise TypeError unless every block has its norms, all of one width."""
+    widths = set()
+    for i, block in enumerate(tower.blocks):
+        for norm in (tower.find(i, place) for place in tower.places(i, "norm1")):
+            if norm is None:
+                raise TypeError(
+                    f"blocks.{i} of this {type(model).__name__} is a {type(block).__name__} without "
+                    f"norm1: {TAKEN}"
+                )
+            widths |= {w.numel() for w in norm.parameters()}
+    if len(widths) > 1:
+        raise TypeError(
+            f"the blocks of this {type(model).__name__} have the widths "
+            f"{', '.join(map(str, sorted(widths)))}: {TAKEN}"
+        )

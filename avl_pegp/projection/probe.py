@@ -1,7 +1,7 @@
 """Trying whether trained layers act through their own calls alone, as every condition takes it.
 
-A condition is about the features that a layer is called with. A weight that is also read elsewhere, as by
-``F.linear(other, layer.weight)``, acts on features that no hook sees.
+A condition is about the features that a layer is called with. A weight that is also read elsewhere,
+as by ``F.linear(other, layer.weight)``, acts on features that no hook sees.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ _ROUNDING = 1e3  # times machine epsilon: what the same computation may differ b
 def require_own_calls(model: nn.Module, sites: Mapping[str, Site], run: Callable[[], Any]) -> None:
     """Refuse layers whose weights reach the output past the layers' own calls.
 
-    The model runs twice on the same input. The second time every weight is changed, but each layer gives
-    what it gave: what now differs, in the outputs or before a layer, came another way. Weights are put back to the
-    bit. Modules that say themselves what they are contracted with are taken at their word.
+    The model runs twice on the same input. The second time every weight is changed, but each layer
+    gives what it gave: what now differs, in the outputs or before a layer, came another way. Weights
+    are put back to the bit. Modules that say themselves what they are contracted with are taken at
+    their word.
 
     Args:
         model: in eval mode.

@@ -119,9 +119,9 @@ def _has_own_weight(module: nn.Module) -> bool:
 def depends_on_product_alone(module: nn.Module) -> bool:
     """Whether a layer's output is always the same for the same ``W x + b``, as a condition takes it.
 
-    A class of its own may normalise, quantise or transpose the weight. So it is tried: where ``nn.Linear``
-    has another ``forward``, the weight is changed by what the input does not see, and the output, in
-    eval mode, must not notice. The weight is put back to the bit.
+    A class of its own may normalise, quantise or transpose the weight. So it is tried: where
+    ``nn.Linear`` has another ``forward``, the weight is changed by what the input does not see, and the
+    output, in eval mode, must not notice. The weight is put back to the bit.
     """
     is_plain = type(module).forward is nn.Linear.forward and "forward" not in vars(module)
     if is_plain or not isinstance(module, nn.Linear):

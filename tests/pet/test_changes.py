@@ -12,6 +12,7 @@ import torch
 from models import images, small_vit
 from torch import nn
 from torch.nn import functional as F
+from traces import assert_untouched, trace
 
 import avl_pegp.pet
 from avl_pegp.pet import Adapter, LoRA, Prefix, Prompt, attach, attachment_of
@@ -31,25 +32,6 @@ def used_vit(**options):
     model.blocks[1].eval()
     model(images(2, seed=0, dtype=torch.float32)).sum().backward()
     return model
-
-
-def trace(model):
-    """Everything of a model by identity, in its order, with the values of tensors."""
-    parts = []
-    for path, module in model.named_modules():
-        for name, value in vars(module).items():
-            held = list(value.items()) if isinstance(value, dict) else [("", value)]
-            parts.append((path, name, [(key, id(one), isinstance(one, bool)) for key, one in held]))
-    tensors = [(n, p.requires_grad, id(p.grad)) for n, p in model.named_parameters()]
-    values = {name: t.clone() for name, t in model.state_dict().items()}
-    return parts, tensors, [m.training for m in model.modules()], values
-
-
-def assert_untouched(model, before):
-    now = trace(model)
-    assert now[:3] == before[:3]
-    assert now[3].keys() == before[3].keys()
-    assert all(torch.equal(now[3][name], before[3][name]) for name in now[3])
 
 
 def interrupted_at(count, call):

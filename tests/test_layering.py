@@ -20,6 +20,7 @@ MAY_IMPORT = {  # layer: other layers of the package that it may know
     "plugins": {"pet", "projection", "backbones"},
     "evaluation": {"pet", "projection", "backbones", "plugins"},
 }
+FOR_ALL = {"fingerprint"}  # a file beside the layers, with torch alone: any may know it
 HEAVY = set(
     "avalanche timm torchvision matplotlib PIL sklearn rich safetensors tensorboard peft".split()
 )
@@ -47,8 +48,13 @@ def modules_after(statement: str) -> set[str]:
 @pytest.mark.parametrize("layer", MAY_IMPORT)
 def test_a_layer_knows_only_layers_below_it(layer):
     for path in (PACKAGE / layer).rglob("*.py"):
-        beyond = imported_layers(path.read_text()) - MAY_IMPORT[layer] - {layer}
+        beyond = imported_layers(path.read_text()) - MAY_IMPORT[layer] - {layer} - FOR_ALL
         assert not beyond, f"{path.relative_to(PACKAGE)} imports {beyond}"
+
+
+def test_what_all_layers_may_know_knows_none_of_them():
+    for name in FOR_ALL:
+        assert not imported_layers((PACKAGE / f"{name}.py").read_text())
 
 
 def test_every_layer_has_a_rule():

@@ -21,6 +21,7 @@ from avl_pegp.plugins.experience import (
     statistics_loader,
 )
 from avl_pegp.plugins.forward_pass import around_next_forward
+from avl_pegp.plugins.one_model import OneModel
 from avl_pegp.plugins.progress import watched
 from avl_pegp.projection.classifier import find_classifier
 from avl_pegp.projection.observing import inference_state
@@ -41,6 +42,11 @@ class ClassStatisticsPlugin(SupervisedPlugin[SupervisedTemplate]):
         classifier: path of the linear classifier, ``None`` for the model's ``get_classifier()``.
         progress: show a bar while statistics are gathered.
 
+    Raises:
+        ValueError: in training and evaluation, another model object than the one that statistics are
+            about (``recompute`` takes any); at the start of training, a model without a linear
+            classifier.
+
     Example:
         >>> ClassStatisticsPlugin("ncm").rule  # Naive(..., plugins=[PEGPPlugin(), this])
         'ncm'
@@ -56,9 +62,11 @@ class ClassStatisticsPlugin(SupervisedPlugin[SupervisedTemplate]):
         self.progress = progress
         self.statistics: ClassStatistics | None = None
         self._features: Tensor | None = None
+        self._one_model = OneModel()
 
     def before_train_dataset_adaptation(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
-        """Refuse an empty experience before Avalanche trips over it."""
+        """Refuse another model, and an empty experience before Avalanche trips over it."""
+        self._one_model.require(type(self).__name__, strategy.model)
         require_samples(strategy.experience)
 
     def before_training_exp(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
@@ -76,7 +84,7 @@ class ClassStatisticsPlugin(SupervisedPlugin[SupervisedTemplate]):
             statistics = self.statistics or self._new_statistics(strategy.model)
             own = own_samples(strategy)
             statistics.update(self._taken()[:own], strategy.mb_y[:own])
-            self.statistics = statistics
+            self._take_over(statistics, strategy.model)
 
     def after_training_exp(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
         """Store the statistics of this experience's classes."""
@@ -112,11 +120,16 @@ class ClassStatisticsPlugin(SupervisedPlugin[SupervisedTemplate]):
                 for batch in watched(loader, "class statistics", self.progress):
                     _, y = predict(strategy, batch)
                     statistics.update(self._taken(), y)
+        self._take_over(statistics, strategy.model)
+
+    def _take_over(self, statistics: ClassStatistics, model: nn.Module) -> None:
         self.statistics = statistics
+        self._one_model.learned(model)
 
     def before_eval_forward(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
         """Watch the classifier's input while evaluating."""
         if self.statistics is not None:
+            self._one_model.require(type(self).__name__, strategy.model)
             around_next_forward(strategy, self._watching(strategy.model))
 
     def after_eval_forward(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:

@@ -82,6 +82,7 @@ class MaskedCrossEntropy(SupervisedPlugin[SupervisedTemplate]):
     @torch.no_grad()
     def before_training_exp(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
         """Note the experience's classes and what the other rows are."""
+        self._evaluating = False  # also where an evaluation was broken off
         self._classes = classes_of(strategy.experience)
         layer = find_classifier(strategy.model, self.classifier)
         self._site = None if layer is None else linear_site(strategy.model, layer, ignored=())

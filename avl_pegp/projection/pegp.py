@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from avl_pegp.projection.calls import FirstCall
 from avl_pegp.projection.coverage import Coverage, cover
 from avl_pegp.projection.energy import Energy, energies_at, require_valid
 from avl_pegp.projection.growth import grown
@@ -20,6 +21,7 @@ from avl_pegp.projection.rebasing import rebasable_modules
 from avl_pegp.projection.state import (
     Past,
     past_from_state,
+    require_same_answers,
     require_same_model,
     state_from_past,
 )
@@ -108,6 +110,7 @@ class PEGP:
             )
         self.past = Past()
         self._gathered: dict[str, Moment] = {}
+        self._call = FirstCall()
         self._coverage = Coverage()
         self._begun = False
         self._classes: Collection[int] | None = None
@@ -132,6 +135,7 @@ class PEGP:
                 that earlier experiences were gathered with.
         """
         self._look_over()
+        require_same_answers(self.past, self.model, self._coverage)
         self._energies()
         if self.rebase and not rebasable_modules(self.model, self._coverage.sites):
             raise ValueError("rebase=True, but the model has no LoRA or Adapter to start anew")
@@ -209,7 +213,8 @@ class PEGP:
         if self._begun:
             self.project_step()
         observer = self._observer()
-        with inference_state(self.model), self._own_prompts(), observer.watching():
+        watched = self._call.watching(self.model)
+        with inference_state(self.model), self._own_prompts(), observer.watching(), watched:
             for batch in loader:
                 self._forward(batch) if forward is None else forward(batch)
                 observer.end_of_batch()
@@ -242,7 +247,7 @@ class PEGP:
             )
         self._coverage.require_current(self.model)
         observer = self._observer(samples)
-        with observer.watching():
+        with observer.watching(), self._call.watching(self.model):
             yield
         observer.end_of_batch()
         self._gathered = observer.moments
@@ -269,8 +274,10 @@ class PEGP:
             self._energies(),
             self.protection,
             self.rebase,
+            self.past.probe.call if self.past.probe else self._call.description,
         )
         self._gathered, self._begun, self._classes, self._last = {}, False, None, None
+        self._call = FirstCall()
 
     def restarted(self) -> list[nn.Parameter]:
         """Where branches start anew after each experience, their parameters; else none.
@@ -321,8 +328,11 @@ class PEGP:
         self.past = past_from_state(state, self.model, coverage, check_weights)
         self._coverage = coverage
         self._gathered, self._begun, self._classes, self._last = {}, False, None, None
+        self._call = FirstCall()
 
     def _look_over(self) -> None:
+        if self._gathered:
+            self._coverage.require_current(self.model)
         coverage = cover(self.model, self.classifier, self.exclude, self.freeze_uncovered)
         require_same_model(self.past, self.model, coverage)
         self._coverage = coverage

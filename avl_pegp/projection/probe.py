@@ -1,0 +1,186 @@
+"""A probe: what a model answers on a made input with made weights, to know its function again.
+
+Every trained tensor is replaced by numbers that follow from its name and its indices. What comes out
+is then a matter of architecture, configuration and frozen weights alone, whatever training has done;
+the leading rows of a classifier that grows stay the same. Nothing of the model is changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from avl_pegp.fingerprint import own_name, unwrapped
+from avl_pegp.projection.calls import made_call
+from avl_pegp.projection.observing import inference_state
+
+_TOLERANCES = {torch.float64: 1e-9, torch.float32: 2e-3}  # of other machines' rounding; else:
+_COARSE = 5e-2
+
+
+@runtime_checkable
+class EncodesImages(Protocol):
+    """A CLIP: its logits are about class names, which may change; its image features are not."""
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        """Unit features ``(B, D)``."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What was asked, and what came out.
+
+    Attributes:
+        call: as ``described_call`` gives it.
+        outputs: floating-point tensors, on the CPU; with a classifier, what it received comes first.
+    """
+
+    call: dict[str, Any]
+    outputs: tuple[Tensor, ...]
+
+    @classmethod
+    def of(
+        cls,
+        model: nn.Module,
+        call: dict[str, Any] | None,
+        trained: Collection[str],
+        head: nn.Module | None,
+    ) -> Probe | None:
+        """Ask a model; ``None`` where it can't be: its call is unknown, or fails for one sample.
+
+        Args:
+            model: may be wrapped.
+            call: what it takes.
+            trained: names of tensors to replace beside those that are trainable.
+            head: the classifier.
+        """
+        if call is None:
+            return None
+        try:
+            outputs = _answers(unwrapped(model), call, trained, head)
+        except Exception:  # any: it is the model's own code, on an input that nobody promised to it
+            return None
+        return cls(call, outputs) if outputs else None
+
+    def differs(self, now: Probe | None, classes: Collection[int], rows: int) -> float:
+        """The largest difference of an output, relative to its size and to what rounding explains.
+
+        Args:
+            now: of the model in question; ``None`` differs without bound.
+            classes: those of earlier experiences: of logits no others are compared.
+            rows: how many logits there were, 0 without a classifier.
+        """
+        if now is None or len(now.outputs) != len(self.outputs):
+            return math.inf
+        pairs = zip(self.outputs, now.outputs, strict=True)
+        return max(_difference(then, new, sorted(classes), rows) for then, new in pairs)
+
+
+def _difference(then: Tensor, now: Tensor, classes: list[int], rows: int) -> float:
+    if rows and then.shape[-1:] == (rows,) <= now.shape[-1:]:
+        then, now = then[..., classes], now[..., classes]
+    if then.shape != now.shape:
+        return math.inf
+    both = then.isfinite() & now.isfinite()
+    tolerance = max(_TOLERANCES.get(t.dtype, _COARSE) for t in (then, now))
+    then, now = then[both].double(), now[both].double()
+    size = then.norm().clamp_min(torch.finfo(torch.float64).tiny)
+    return float((now - then).norm() / size) / tolerance
+
+
+@torch.no_grad()
+def _answers(
+    model: nn.Module, call: dict[str, Any], trained: Collection[str], head: nn.Module | None
+) -> tuple[Tensor, ...]:
+    names = {own_name(name) for name in trained}
+    made = {
+        f"model.{name}": _made_weight(own_name(name), p)
+        for name, p in model.named_parameters()
+        if p.requires_grad or own_name(name) in names
+    }
+    place = next(model.parameters()).device
+    received: list[Tensor] = []
+    with (
+        inference_state(model),
+        _untouched(model, place),
+        torch.autocast(place.type, enabled=False),
+        _watched(head, received),
+    ):
+        args, kwargs = made_call(call, place)
+        result = functional_call(_Forward(model), made, args, kwargs)
+    found = [*received, *_tensors(result)]
+    return tuple(tensor.detach().cpu() for tensor in found)
+
+
+class _Forward(nn.Module):
+    """A model's forward pass without the hooks that others have on it."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(self.model, EncodesImages):
+            return self.model.encode_image(*args, **kwargs)
+        return self.model.forward(*args, **kwargs)
+
+
+@contextmanager
+def _untouched(model: nn.Module, place: torch.device) -> Iterator[None]:
+    """Buffers and random states are to the bit as before afterwards."""
+    before = {module: dict(module._buffers) for module in model.modules()}
+    copies = {id(b): (b, b._version, b.clone()) for b in model.buffers() if not b.is_inference()}
+    devices = [place] if place.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(0)
+        try:
+            yield
+        finally:
+            for module, buffers in before.items():
+                module._buffers.update(buffers)
+            for buffer, version, copy in copies.values():
+                if buffer._version != version:
+                    buffer.copy_(copy)
+
+
+@contextmanager
+def _watched(head: nn.Module | None, received: list[Tensor]) -> Iterator[None]:
+    """Inside this block what the classifier receives is noted."""
+    if head is None:
+        yield
+        return
+    hook = head.register_forward_pre_hook(lambda _, inputs: received.extend(_tensors(inputs)))
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def _tensors(result: Any) -> list[Tensor]:
+    """The floating-point tensors in what a model gives."""
+    if isinstance(result, Tensor):
+        return [result] if result.is_floating_point() else []
+    if isinstance(result, Mapping):
+        return [tensor for value in result.values() for tensor in _tensors(value)]
+    if isinstance(result, tuple | list):
+        return [tensor for value in result for tensor in _tensors(value)]
+    return _tensors(getattr(result, "logits", ()))
+
+
+def _made_weight(name: str, like: Tensor) -> Tensor:
+    """Numbers from a name and indices, about as large as weights are; no index depends on a size."""
+    phase = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") / 2**32
+    angle = torch.full((), math.sqrt(2) * (1 + phase), dtype=torch.float64)
+    for size in like.shape:
+        angle = angle[..., None] * torch.arange(1, size + 1, dtype=torch.float64)
+    width = like.shape[-1] if like.dim() > 1 else 100
+    made = (angle + 2 * math.pi * phase).sin() / math.sqrt(max(width, 1))
+    return made.to(like)

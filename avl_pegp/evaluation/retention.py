@@ -10,6 +10,8 @@ from avalanche.evaluation import PluginMetric
 from avalanche.evaluation.metric_results import MetricValue
 from avalanche.training.templates import SupervisedTemplate
 
+from avl_pegp.plugins.one_model import OneModel
+
 
 class ZeroShotRetention(PluginMetric[dict[str, list[float]]]):
     """Numbers of the model before training, and after each experience, for the loggers.
@@ -27,7 +29,8 @@ class ZeroShotRetention(PluginMetric[dict[str, list[float]]]):
         seconds: how long measuring has taken, all in all; training is not over before it.
 
     Raises:
-        ValueError: when measuring, a name that two measures give.
+        ValueError: when measuring, a name that two measures give; at the start of training, another
+            model object than the one that the history is of.
 
     Example:
         >>> retention = ZeroShotRetention([lambda model: {"parameters": len([*model.parameters()])}])
@@ -40,6 +43,7 @@ class ZeroShotRetention(PluginMetric[dict[str, list[float]]]):
         self.measures = tuple(measures)
         self.history: dict[str, list[float]] = {}
         self.seconds = 0.0
+        self._one_model = OneModel()
 
     def result(self) -> dict[str, list[float]]:
         """``history``."""
@@ -50,6 +54,7 @@ class ZeroShotRetention(PluginMetric[dict[str, list[float]]]):
 
     def before_training(self, strategy: SupervisedTemplate) -> list[MetricValue]:
         """Measure once, before anything is trained."""
+        self._one_model.require(str(self), strategy.model)
         return [] if self.history else self._measure(strategy)
 
     def after_training_exp(self, strategy: SupervisedTemplate) -> list[MetricValue]:
@@ -67,6 +72,7 @@ class ZeroShotRetention(PluginMetric[dict[str, list[float]]]):
         for name, number in now.items():
             self.history.setdefault(name, []).append(number)
         self.seconds += time.perf_counter() - started
+        self._one_model.learned(strategy.model)
         at = strategy.clock.train_iterations
         return [MetricValue(self, f"ZeroShot/{name}", number, at) for name, number in now.items()]
 

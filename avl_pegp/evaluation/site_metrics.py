@@ -17,6 +17,7 @@ from avl_pegp.evaluation.site_figures import drift_over_time, rank_growth
 from avl_pegp.evaluation.site_numbers import roots, shares
 from avl_pegp.pet.config import require_positive
 from avl_pegp.plugins.experience import is_online
+from avl_pegp.plugins.one_model import OneModel
 from avl_pegp.plugins.pegp import PEGPPlugin
 from avl_pegp.projection import PEGP
 from avl_pegp.projection.memory import SiteMemory
@@ -32,12 +33,14 @@ class SiteMetric(PluginMetric[dict[str, Any]]):
         plugin: whose sites; ``None`` for the one that the strategy has.
 
     Raises:
-        ValueError: at the start of training, a strategy without a ``PEGPPlugin``.
+        ValueError: at the start of training, a strategy without a ``PEGPPlugin``, or another model
+            object than before.
     """
 
     def __init__(self, plugin: PEGPPlugin | None = None) -> None:
         super().__init__()
-        self._plugin = plugin
+        self._given = self._plugin = plugin
+        self._one_model = OneModel()
         self._phase = ""
         self._seen: Past | None = None
         self._latest: dict[str, Any] = {}
@@ -51,13 +54,15 @@ class SiteMetric(PluginMetric[dict[str, Any]]):
 
     def before_training_exp(self, strategy: SupervisedTemplate) -> list[MetricValue]:
         """Find the plugin, and what the stream is called."""
+        self._one_model.require(str(self), strategy.model)
         found = [p for p in strategy.plugins if isinstance(p, PEGPPlugin)]
-        if self._plugin is None and not found:
+        if self._given is None and not found:
             raise ValueError(
                 "the strategy has no PEGPPlugin for these metrics to be about: add one to its plugins "
                 "(project='none' for a control), or leave the metrics out"
             )
-        self._plugin = self._plugin or found[0]
+        self._plugin = self._given or found[0]
+        self._one_model.learned(strategy.model)
         self._phase = f"train_phase/{strategy.experience.origin_stream.name}_stream"
         return []
 

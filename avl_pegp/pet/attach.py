@@ -47,9 +47,9 @@ class Attachment(nn.Module):
         model.requires_grad_(False)
         for pet in sorted(self.pets, key=lambda pet: pet.depth):
             pet.install(towers[pet.tower])
+        self._tensors = tuple(trainable_tensors(model))
         classifier_of(model).requires_grad_(True)
         freeze(p for p in model.parameters() if not p.requires_grad)
-        self._tensors = tuple(trainable_tensors(model))
         model.train(model.training)
 
     def _undo(self) -> None:
@@ -60,9 +60,33 @@ class Attachment(nn.Module):
         self._changes.undo()
 
     def tensors(self) -> dict[str, Tensor]:
-        """The tensors of the PETs and of the classifier by name, also where frozen since."""
-        trained = {name: self._model[0].get_parameter(name) for name in self._tensors}
-        return {**trained, **self.earlier()}
+        """All that answers depend on beside the frozen model, by name.
+
+        The tensors of the PETs, also where frozen since; the classifier as it is now, with its
+        buffers; what was made trainable since, with the buffers of the same modules; and
+        ``earlier()``.
+
+        Raises:
+            ValueError: a tensor of a PET is no longer there.
+        """
+        model = self._model[0]
+        there = dict(model.named_parameters())
+        gone = [name for name in self._tensors if name not in there]
+        if gone:
+            raise ValueError(
+                f"{', '.join(gone)} of the PETs is no longer in the model: something took the place of "
+                "what attach built in; undo that first"
+            )
+        found = {name: there[name].detach() for name in self._tensors}
+        head = set(classifier_of(model).modules())
+        for path, module in model.named_modules():
+            own = dict(module.named_parameters(prefix=path, recurse=False))
+            if module in head or any(p.requires_grad and n not in found for n, p in own.items()):
+                found |= {
+                    n: p.detach() for n, p in own.items() if module in head or p.requires_grad
+                }
+                found |= dict(module.named_buffers(prefix=path, recurse=False))
+        return {**found, **self.earlier()}
 
     def earlier(self) -> dict[str, Tensor]:
         """What was trained earlier, by name: what rebases left, and settled contexts."""

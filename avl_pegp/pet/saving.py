@@ -1,44 +1,36 @@
-"""Saving and loading PETs: tensors as safetensors, configurations as JSON."""
+"""Saving and loading what was tuned of a model: one safetensors file that tells what it is."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from avl_pegp.pet.adapter import Adapter
 from avl_pegp.pet.attach import attach, attachment_of
-from avl_pegp.pet.config import PETConfig
-from avl_pegp.pet.context import Context
-from avl_pegp.pet.linear_adapter import LinearAdapter
-from avl_pegp.pet.lora import LoRA
-from avl_pegp.pet.prefix import Prefix
-from avl_pegp.pet.prompt import Prompt
+from avl_pegp.pet.pet_file import PETFile, read_pet_file, written
+from avl_pegp.pet.saved_model import FrozenModel
+from avl_pegp.wrappers import named_root
 
-_KINDS: dict[str, type[Any]] = {
-    kind.__name__: kind for kind in (Adapter, Context, LinearAdapter, LoRA, Prefix, Prompt)
-}
-_CONFIG, _TENSORS = "pet.json", "pet.safetensors"
+_OLD_CONFIG, _FILE = "pet.json", "pet.safetensors"
 
 
 def save_pet(model: nn.Module, folder: str | os.PathLike[str]) -> None:
-    """Write the PETs and the classifier of a model to ``folder``: ``pet.safetensors``, ``pet.json``.
+    """Write all that was tuned of a model to ``folder``, as one file ``pet.safetensors``.
 
-    What rebases left of earlier branches, and settled contexts, are saved too. Files that are there
-    are replaced; each appears whole or not at all.
+    It holds the PETs, with what rebases left of earlier branches and settled contexts; the classifier as
+    it is now, with its buffers; and what was made trainable since ``attach``. Of the frozen model it
+    holds what it takes to know it again. A file that is there is replaced as a whole or not at all.
 
     Args:
         model: a model with PETs attached.
         folder: made if it is not there.
 
     Raises:
-        ValueError: the model has no PETs.
-        OSError: the folder can't be written.
+        ValueError: the model has no PETs, or NaN or infinite values in what was tuned.
+        OSError: the folder can't be written. What was there is then as it was.
 
     Example:
         >>> import tempfile, timm
@@ -47,36 +39,37 @@ def save_pet(model: nn.Module, folder: str | os.PathLike[str]) -> None:
         >>> handle = attach(model, LoRA(rank=2))
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     save_pet(model, folder)
-        ...     sorted(os.listdir(folder))
-        ['pet.json', 'pet.safetensors']
+        ...     os.listdir(folder)
+        ['pet.safetensors']
     """
-    from safetensors.torch import save
-
+    model = named_root(model)
     attachment = attachment_of(model)
     if attachment is None:
         raise ValueError(f"{type(model).__name__} has no PETs to save: attach them first")
-    pets: list[Any] = list(attachment.pets)
-    pets = [{"kind": type(pet).__name__, **dataclasses.asdict(pet)} for pet in pets]
-    tensors = {n: p.detach().contiguous() for n, p in attachment.tensors().items()}
+    tensors = {name: t.detach().cpu().contiguous() for name, t in attachment.tensors().items()}
+    _require_finite(tensors, "the model")
+    frozen = FrozenModel.of(model, tensors)
+    content = written(PETFile(attachment.pets, tensors, frozen))
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    contents = {
-        _TENSORS: save(tensors),
-        _CONFIG: (json.dumps({"pets": pets}, indent=2) + "\n").encode(),
-    }
-    for name, content in contents.items():
-        partial = folder / f"{name}.partial"
-        try:
-            partial.write_bytes(content)
-            os.replace(partial, folder / name)
-        finally:
-            partial.unlink(missing_ok=True)
+    partial = folder / f"{_FILE}.partial"
+    try:
+        partial.write_bytes(content)
+        os.replace(partial, folder / _FILE)
+    finally:
+        partial.unlink(missing_ok=True)
+    (folder / _OLD_CONFIG).unlink(missing_ok=True)  # an earlier version's, of no more use
 
 
 @torch.no_grad()
 def load_pet(model: nn.Module, folder: str | os.PathLike[str]) -> None:
     """Read what ``save_pet`` wrote into a model, attaching the PETs if it has none.
+
+    The frozen weights must be those that were beside the PETs when they were saved, and set up in the
+    same way; they may be on another device, and in a dtype that holds the same numbers. What was made
+    trainable after ``attach`` is so afterwards. (A folder with a
+    ``pet.json``, of an earlier version, does not say what they were: it is read without that check.)
 
     Args:
         model: of the architecture that was saved, bare or with the same PETs attached.
@@ -84,79 +77,94 @@ def load_pet(model: nn.Module, folder: str | os.PathLike[str]) -> None:
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: a file can't be read, the attached PETs are others, or tensors are missing, left
-            over, or of another shape. The model is then as it was.
+        ValueError: the file can't be read or was changed, the attached PETs are others, the frozen model
+            is another, or tensors are missing, left over, of another shape or dtype, NaN or infinite.
+            The model is then as it was.
 
     Example:
-        >>> import tempfile, timm
+        >>> import copy, tempfile, timm
         >>> from avl_pegp import LoRA, attach, load_pet, save_pet
-        >>> model, other = (timm.create_model("test_vit", num_classes=10) for _ in range(2))
+        >>> model = timm.create_model("test_vit", num_classes=10)
+        >>> other = copy.deepcopy(model)
         >>> handle = attach(model, LoRA(rank=2))
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     save_pet(model, folder)
         ...     load_pet(other, folder)
-        >>> bool((other.head.weight == model.head.weight).all())
+        >>> bool((other.blocks[0].attn.qkv.A.weight == model.blocks[0].attn.qkv.A.weight).all())
         True
     """
-    folder = Path(folder)
-    pets = _read_pets(folder / _CONFIG)
-    tensors = _read_tensors(folder / _TENSORS)
+    model, folder = named_root(model), Path(folder)
+    file = read_pet_file(folder / _FILE, folder / _OLD_CONFIG)
     attached = attachment_of(model)
-    if attached is not None and attached.pets != tuple(pets):
+    if attached is not None and attached.pets != file.pets:
         raise ValueError(
-            f"the model has {attached.pets}, but {folder} holds {tuple(pets)}: detach() first"
+            f"the model has {attached.pets}, but {folder} holds {file.pets}: detach() first"
         )
-    attachment = attached or attach(model, *pets)
-    before = attachment.earlier()
+    attachment = attached or attach(model, *file.pets)
+    before, own = attachment.earlier(), attachment.tensors()
+    held = {**_parts_of(model, file.tensors), **own}
+    copies = {name: tensor.clone() for name, tensor in held.items()}
     try:
-        attachment.take_earlier(tensors)
-        _copy_exactly(tensors, attachment.tensors(), folder)
-    except ValueError:
+        attachment.take_earlier(file.tensors)
+        target = {**_parts_of(model, file.tensors), **attachment.tensors()}
+        _require_fit(file.tensors, target, folder)
+        _require_finite(file.tensors, str(folder))
+        file.require_unchanged()
+        if file.frozen is not None:
+            file.frozen.require(model, target, folder)
+        for name, tensor in target.items():
+            tensor.copy_(file.tensors[name])
+    except BaseException:
         attachment.take_earlier(before)
+        for name, tensor in held.items():
+            tensor.copy_(copies[name])
         if attached is None:
             attachment.detach()
         raise
+    for name, parameter in model.named_parameters():
+        if name in target.keys() - own.keys():  # made trainable after attach, or not in the file
+            parameter.requires_grad_(True)
 
 
-def _read_pets(path: Path) -> list[PETConfig]:
-    try:
-        entries = json.loads(path.read_text())["pets"]
-        return [_KINDS[entry.pop("kind")](**entry) for entry in entries]
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+def _parts_of(model: nn.Module, names: Iterable[str]) -> dict[str, Tensor]:
+    """Those of the names that are parameters or buffers of the model."""
+    own = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    return {name: own[name].detach() for name in names if name in own}
+
+
+def _require_finite(tensors: Mapping[str, Tensor], where: str) -> None:
+    wrong = [name for name, t in tensors.items() if not t.isfinite().all()]
+    if wrong:
         raise ValueError(
-            f"{path} is not a PET configuration written by save_pet: {error}"
-        ) from error
+            f"{where} has NaN or infinite values in {', '.join(sorted(wrong))}: training has "
+            "diverged, or the file is damaged; go back to a good one"
+        )
 
 
-def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: save_pet writes it beside {_CONFIG}")
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a whole safetensors file: {error}") from error
-
-
-def _copy_exactly(
-    source: dict[str, torch.Tensor], target: dict[str, torch.Tensor], folder: Path
-) -> None:
+def _require_fit(source: Mapping[str, Tensor], target: Mapping[str, Tensor], folder: Path) -> None:
     missing, left_over = (
         sorted(target.keys() - source.keys()),
         sorted(source.keys() - target.keys()),
     )
-    shapes = [
-        f"{name}: {tuple(source[name].shape)} in the file, {tuple(target[name].shape)} in the model"
-        for name in sorted(source.keys() & target.keys())
-        if source[name].shape != target[name].shape
-    ]
-    if missing or left_over or shapes:
+    common = sorted(source.keys() & target.keys())
+    shapes, dtypes = (
+        [f"{n}: {then} in the file, {now} in the model" for n, then, now in pairs if then != now]
+        for pairs in (
+            [(n, tuple(source[n].shape), tuple(target[n].shape)) for n in common],
+            [(n, *_kinds(source[n], target[n])) for n in common],
+        )
+    )
+    if missing or left_over or shapes or dtypes:
         raise ValueError(
             f"{folder} does not fit the model. Missing in the file: {missing or 'none'}. "
             f"Not in the model: {left_over or 'none'}. Other shapes: {shapes or 'none'}. "
-            "Load into the architecture, class count and PETs that were saved"
+            f"Other dtypes: {dtypes or 'none'}. Load into the architecture, class count, classifier and "
+            "PETs that were saved, with the same tensors trainable"
         )
-    for name, tensor in target.items():
-        tensor.copy_(source[name])
+
+
+def _kinds(then: Tensor, now: Tensor) -> tuple[str, str]:
+    """Their dtypes, said in the same way where one can be turned into the other."""
+    wide = (torch.float32, torch.float64)
+    kinds = ["float32 or float64" if t.dtype in wide else str(t.dtype) for t in (then, now)]
+    return kinds[0], kinds[1]

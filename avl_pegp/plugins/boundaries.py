@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from avl_pegp.pet.trainable import trainable_tensors
 from avl_pegp.plugins.experience import require_samples, task_of
+from avl_pegp.plugins.one_model import OneModel
 from avl_pegp.plugins.pieces import Pieces
 
 
@@ -31,7 +32,8 @@ class LastTaskPlugin(SupervisedPlugin[SupervisedTemplate]):
         strength: weight of the penalty, finite and at least 0.
 
     Raises:
-        ValueError: ``strength`` outside that; at the start of training, an online stream without
+        ValueError: ``strength`` outside that; at the start of training, another model object than the
+            one that was learned from, an online stream without
             task boundaries, a ``PEGPPlugin(rebase=True)`` beside it, or a model that no longer
             trains the same tensors. A tensor may gain rows, as a growing classifier's does: the new
             ones are free.
@@ -44,6 +46,7 @@ class LastTaskPlugin(SupervisedPlugin[SupervisedTemplate]):
         self.strength = strength
         self.anchor: dict[str, Tensor] = {}
         self._pieces = Pieces()
+        self._one_model = OneModel()
 
     @abstractmethod
     def penalty(self, strategy: SupervisedTemplate) -> Tensor:
@@ -56,6 +59,7 @@ class LastTaskPlugin(SupervisedPlugin[SupervisedTemplate]):
 
     def before_train_dataset_adaptation(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
         """Notice that another task begins: the first event of an experience, no model touched yet."""
+        self._one_model.require(type(self).__name__, strategy.model)
         require_samples(strategy.experience)
         task = task_of(strategy.experience)
         if task is None:
@@ -84,6 +88,7 @@ class LastTaskPlugin(SupervisedPlugin[SupervisedTemplate]):
 
     def after_training_exp(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
         """An ordinary experience is over; an online task may be."""
+        self._one_model.learned(strategy.model)
         if self._pieces.end(strategy.experience):
             self._close(strategy, task_of(strategy.experience), **kwargs)
 

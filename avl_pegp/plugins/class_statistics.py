@@ -24,6 +24,7 @@ from avl_pegp.plugins.experience import (
 )
 from avl_pegp.plugins.forward_pass import around_next_forward
 from avl_pegp.plugins.heads import heads_of
+from avl_pegp.plugins.one_model import OneModel
 from avl_pegp.plugins.progress import watched
 from avl_pegp.projection.heads import Classifier
 from avl_pegp.projection.observing import inference_state
@@ -50,6 +51,11 @@ class ClassStatisticsPlugin(SupervisedPlugin[SupervisedTemplate]):
     Attributes:
         of_heads: the statistics by the path of the head.
 
+    Raises:
+        ValueError: in training and evaluation, another model object than the one that statistics are
+            about (``recompute`` takes any); at the start of training, a model without a linear
+            classifier.
+
     Example:
         >>> ClassStatisticsPlugin("ncm").rule  # Naive(..., plugins=[PEGPPlugin(), this])
         'ncm'
@@ -66,6 +72,7 @@ class ClassStatisticsPlugin(SupervisedPlugin[SupervisedTemplate]):
         self.of_heads: dict[str, ClassStatistics] = {}
         self._paths: list[str] = []
         self._features: dict[str, Tensor] = {}
+        self._one_model = OneModel()
 
     @property
     def statistics(self) -> ClassStatistics | None:
@@ -81,7 +88,8 @@ class ClassStatisticsPlugin(SupervisedPlugin[SupervisedTemplate]):
         return next(iter(self.of_heads.values()), None)
 
     def before_train_dataset_adaptation(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
-        """Refuse an empty experience before Avalanche trips over it."""
+        """Refuse another model, and an empty experience before Avalanche trips over it."""
+        self._one_model.require(type(self).__name__, strategy.model)
         require_samples(strategy.experience)
 
     def before_training_exp(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
@@ -98,7 +106,8 @@ class ClassStatisticsPlugin(SupervisedPlugin[SupervisedTemplate]):
         if is_online(strategy.experience):
             own = own_samples(strategy)
             taken = {path: x[:own] for path, x in self._taken(len(strategy.mb_y)).items()}
-            self.of_heads = self._updated(strategy.model, self.of_heads, taken, strategy.mb_y[:own])
+            added = self._updated(strategy.model, self.of_heads, taken, strategy.mb_y[:own])
+            self._take_over(added, strategy.model)
 
     def after_training_exp(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
         """Store the statistics of this experience's classes."""
@@ -135,11 +144,16 @@ class ClassStatisticsPlugin(SupervisedPlugin[SupervisedTemplate]):
                 for batch in watched(loader, "class statistics", self.progress):
                     _, y = predict(strategy, batch)
                     added = self._updated(strategy.model, added, self._taken(len(y)), y)
-        self.of_heads = added
+        self._take_over(added, strategy.model)
+
+    def _take_over(self, of_heads: dict[str, ClassStatistics], model: nn.Module) -> None:
+        self.of_heads = of_heads
+        self._one_model.learned(model)
 
     def before_eval_forward(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
         """Watch what the classifier receives while evaluating."""
         if self.of_heads:
+            self._one_model.require(type(self).__name__, strategy.model)
             around_next_forward(strategy, self._watching(strategy.model))
 
     def after_eval_forward(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:

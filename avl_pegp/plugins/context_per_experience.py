@@ -11,6 +11,7 @@ from torch import nn
 
 from avl_pegp.pet.context import ContextVectors
 from avl_pegp.plugins.experience import classes_of, require_samples, task_of
+from avl_pegp.plugins.one_model import OneModel
 from avl_pegp.plugins.pieces import Pieces
 
 
@@ -31,8 +32,8 @@ class ContextPerExperiencePlugin(SupervisedPlugin[SupervisedTemplate]):
 
     Raises:
         TypeError: at the start of training, a model without a ``Context``.
-        ValueError: at the start of training, an online stream without task boundaries; at the end of a
-            task, a class without a name.
+        ValueError: at the start of training, another model object than the one that was learned from,
+            or an online stream without task boundaries; at the end of a task, a class without a name.
 
     Example:
         >>> import torch
@@ -49,9 +50,11 @@ class ContextPerExperiencePlugin(SupervisedPlugin[SupervisedTemplate]):
     def __init__(self) -> None:
         super().__init__()
         self._pieces = Pieces()
+        self._one_model = OneModel()
 
     def before_train_dataset_adaptation(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
         """Notice that another task begins; one that stopped halfway ends here."""
+        self._one_model.require(type(self).__name__, strategy.model)
         require_samples(strategy.experience)
         _vectors_of(strategy.model)
         task = task_of(strategy.experience)
@@ -67,6 +70,7 @@ class ContextPerExperiencePlugin(SupervisedPlugin[SupervisedTemplate]):
 
     def after_training_exp(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
         """An ordinary experience is over; an online task may be."""
+        self._one_model.learned(strategy.model)
         task = self._pieces.task
         if self._pieces.end(strategy.experience) and task is not None:
             _settle(strategy, task)

@@ -86,6 +86,7 @@ class MaskedCrossEntropy(SupervisedPlugin[SupervisedTemplate]):
     @torch.no_grad()
     def before_training_exp(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
         """Note the experience's classes and what the other rows are."""
+        self._evaluating = False  # also where an evaluation was broken off
         self._classes = classes_of(strategy.experience)
         heads, root = heads_of(strategy, self.classifier), named_root(strategy.model)
         self._sites = {name: linear_site(root, layer, ()) for name, layer in heads.items()}

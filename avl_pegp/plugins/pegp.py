@@ -21,6 +21,7 @@ from avl_pegp.plugins.experience import (
     task_of,
 )
 from avl_pegp.plugins.forward_pass import around_next_forward
+from avl_pegp.plugins.one_model import OneModel
 from avl_pegp.plugins.pieces import Pieces
 from avl_pegp.plugins.progress import watched
 from avl_pegp.projection import PEGP, Protection
@@ -71,7 +72,8 @@ class PEGPPlugin(SupervisedPlugin[SupervisedTemplate]):
 
     Raises:
         ValueError: an argument outside what is allowed; at the start of training, a model that can't
-            be protected; NaN or infinite features after an experience.
+            be protected, or another model object than the one that was learned from; NaN or infinite
+            features after an experience.
 
     Example:
         >>> import torch
@@ -120,6 +122,7 @@ class PEGPPlugin(SupervisedPlugin[SupervisedTemplate]):
         self._loaded: dict[str, Any] | None = None
         # In online streams: whose pieces come, and what has come since bases last grew.
         self._pieces = Pieces()
+        self._one_model = OneModel()
         self._pieces_of_call = self._pending_iterations = 0
 
     def ranks(self) -> dict[str, tuple[int, int]]:
@@ -157,6 +160,8 @@ class PEGPPlugin(SupervisedPlugin[SupervisedTemplate]):
                 f"samples={self.samples} in an online stream: its statistics come from all training "
                 "minibatches; leave samples out"
             )
+        if self._pending_iterations and self._loaded is None:
+            self._one_model.require(type(self).__name__, strategy.model)
         if self._pieces.begin(task_of(experience)):
             self.consolidate()
         self.pegp.model = strategy.model
@@ -201,6 +206,7 @@ class PEGPPlugin(SupervisedPlugin[SupervisedTemplate]):
 
     def after_training_exp(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
         """Extend the bases before any evaluation: an experience, or a task in pieces, is over."""
+        self._one_model.learned(strategy.model)
         is_over = self._pieces.end(strategy.experience)
         if not is_online(strategy.experience):
             self._gather(strategy, **kwargs)

@@ -17,6 +17,7 @@ from typing import Any
 
 from torch import Tensor
 
+from avl_pegp.projection import checks
 from avl_pegp.projection.bases import Basis, Projector
 from avl_pegp.projection.moments import Moment
 from avl_pegp.projection.protection import Protection
@@ -138,9 +139,32 @@ class ClassifierRows:
         }
 
     @classmethod
-    def from_state(cls, state: dict[str, Any]) -> ClassifierRows:
-        """The rule that ``state_dict`` described."""
-        basis, moment = state["basis"], state["moment"]
-        basis = None if basis is None else Basis(basis["columns"].cpu(), basis["holds"].cpu())
-        moment = None if moment is None else Moment.from_state(moment)
-        return cls(**{**state, "basis": basis, "moment": moment})
+    def from_state(cls, state: Any, name: str) -> ClassifierRows:
+        """The rule that ``state_dict`` described.
+
+        Args:
+            state: what it gave.
+            name: what messages call it.
+
+        Raises:
+            ValueError: a value that can't be.
+        """
+        keys = ("seen", "present", "reference", "basis", "moment")
+        state = checks.entries(state, name, *keys)
+        reference, basis, moment = state["reference"], state["basis"], state["moment"]
+        if reference is not None:
+            reference = checks.finite(reference, f"{name}['reference']", None, None, exact=False)
+        rows, d = (0, 0) if reference is None else reference.shape
+        seen, present = (
+            [checks.count(c, f"{name}[{key!r}]", rows) for c in checks.items(state[key], name)]
+            for key in ("seen", "present")
+        )
+        if (basis is None) != (moment is None) or (reference is None and basis is not None):
+            raise checks.damaged(f"{name}['basis']", basis, "there exactly where its moment is")
+        if basis is not None:
+            basis = checks.entries(basis, f"{name}['basis']", "columns", "holds")
+            basis = checks.basis(basis["columns"], basis["holds"], f"{name}['basis']", d)
+            moment = checks.moment_from_state(moment, f"{name}['moment']")
+            if len(moment.of_width(1)) != 1 or moment.of_width(d).shape[-1] != d:
+                raise checks.damaged(f"{name}['moment']", moment.of_width(d), f"of width {d}")
+        return cls(seen, present, reference, basis, moment)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from avl_pegp.projection.moments import Moment
 from avl_pegp.projection.observing import Observer
-from avl_pegp.projection.probe import first_sample, require_unread
+from avl_pegp.projection.own_calls import first_sample, require_unread
 from avl_pegp.projection.sites import Site
 
 

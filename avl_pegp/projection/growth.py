@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import nn
 
+from avl_pegp.fingerprint import digest_of, frozen_tensors
 from avl_pegp.projection.classifier import ClassifierRows
 from avl_pegp.projection.coverage import Coverage
 from avl_pegp.projection.memory import SiteMemory, extended
 from avl_pegp.projection.moments import Moment
 from avl_pegp.projection.protection import Protection
 from avl_pegp.projection.rebasing import rebasable_modules, rebased
-from avl_pegp.projection.state import Past, fingerprint, require_same_model
+from avl_pegp.projection.state import (
+    Past,
+    present_probe,
+    present_settings,
+    require_same_model,
+)
+from avl_pegp.wrappers import named_root
 
 
 def grown(
@@ -23,6 +31,7 @@ def grown(
     energies: Mapping[str, float],
     protection: Protection,
     rebase: bool,
+    call: dict[str, Any] | None,
 ) -> Past:
     """What is kept of the past after one more experience; the given one is left as it is.
 
@@ -35,7 +44,12 @@ def grown(
         energies: by site and by head.
         protection: the rule by which bases grow.
         rebase: whether LoRAs and adapters start anew.
+        call: what the model was called with while gathering, for the probe.
+
+    Raises:
+        ValueError: the model is another than the one that was learned from.
     """
+    coverage.require_current(model)
     tensors = coverage.tensors()
     totals: dict[tuple[int, int], Moment] = {}
     memories: dict[str, SiteMemory] = {}
@@ -66,5 +80,8 @@ def grown(
         rows,
         {name: tensors[name].clone() for name in coverage.uncovered},
         trained,
-        backbone or fingerprint(model, trained),
+        backbone or digest_of(frozen_tensors(model, trained)),
+        present_settings(model, coverage),
+        present_probe(model, coverage, trained, call),
+        named_root(model),
     )

@@ -8,9 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from avl_pegp.projection import checks
 from avl_pegp.projection.bases import Basis, Cast, Projector
 from avl_pegp.projection.moments import Moment
 from avl_pegp.projection.protection import Protection
+
+MEMORY_KEYS = ("reference", "bases", "holds", "cross", "changed", "output_energy")
 
 
 @dataclass(frozen=True)
@@ -140,10 +143,28 @@ def memory_to_state(memory: SiteMemory) -> dict[str, Any]:
     }
 
 
-def memory_from_state(state: dict[str, Any]) -> SiteMemory:
-    """The memory that ``memory_to_state`` described, with its moment beside it."""
-    state = dict(state)
-    parts = zip(state.pop("bases"), state.pop("holds"), strict=True)
-    bases = tuple(Basis(columns.cpu(), holds.cpu()) for columns, holds in parts)
-    tensors = {name: state[name].cpu() for name in ("reference", "cross")}
-    return SiteMemory(**{**state, **tensors, "bases": bases})
+def memory_from_state(state: dict[str, Any], name: str) -> SiteMemory:
+    """The memory that ``memory_to_state`` described, with its moment beside it.
+
+    Raises:
+        ValueError: a value that can't be, named as a part of ``name``.
+    """
+    moment: Moment = state["moment"]
+    W = checks.finite(state["reference"], f"{name}['reference']", None, None, None)
+    groups, out, d = W.shape
+    if groups != len(moment.of_width(1)) or moment.of_width(d).shape[-1] != d:
+        raise checks.damaged(f"{name}['reference']", W, "of its moment's groups and width")
+    columns = checks.items(state["bases"], f"{name}['bases']")
+    holds = checks.items(state["holds"], f"{name}['holds']")
+    if not len(columns) == len(holds) == groups:
+        raise checks.damaged(
+            f"{name}['bases']", len(columns), f"{groups} bases, each with its holds"
+        )
+    parts = enumerate(zip(columns, holds, strict=True))
+    bases = tuple(checks.basis(U, h, f"{name}['bases'][{g}]", d) for g, (U, h) in parts)
+    cross = checks.finite(state["cross"], f"{name}['cross']", groups, out, d)
+    size = float(W.square().sum()) * float(moment.of_width(d).diagonal(dim1=1, dim2=2).sum())
+    low = -1e-6 * size  # what rounding may leave of zero
+    changed = checks.number(state["changed"], f"{name}['changed']", low)
+    energy = checks.number(state["output_energy"], f"{name}['output_energy']", low)
+    return SiteMemory(W, moment, bases, cross, changed, energy)

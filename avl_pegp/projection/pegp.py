@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from avl_pegp.projection.calls import FirstCall
 from avl_pegp.projection.classifier_search import ClassifierSearch
 from avl_pegp.projection.coverage import Coverage, cover
 from avl_pegp.projection.energy import Energy, energies_at, require_valid
@@ -19,12 +20,13 @@ from avl_pegp.projection.heads import Classifier
 from avl_pegp.projection.holding import hold_gradients, hold_weights
 from avl_pegp.projection.moments import Moment
 from avl_pegp.projection.observing import Observer, inference_state, nothing_compiled
-from avl_pegp.projection.probe import first_sample, require_own_calls
+from avl_pegp.projection.own_calls import first_sample, require_own_calls
 from avl_pegp.projection.protection import Protection
 from avl_pegp.projection.rebasing import rebasable_modules
 from avl_pegp.projection.state import (
     Past,
     past_from_state,
+    require_same_answers,
     require_same_model,
     state_from_past,
 )
@@ -116,6 +118,7 @@ class PEGP:
             )
         self.past = Past()
         self._gathered: dict[str, Moment] = {}
+        self._call = FirstCall()
         self._coverage = Coverage()
         self._begun = False
         self._classes: Collection[int] | None = None
@@ -142,6 +145,7 @@ class PEGP:
                 that earlier experiences were gathered with.
         """
         self._look_over()
+        require_same_answers(self.past, self.model, self._coverage)
         self._energies()
         if self.rebase and not rebasable_modules(named_root(self.model), self._coverage.sites):
             raise ValueError("rebase=True, but the model has no LoRA or Adapter to start anew")
@@ -228,7 +232,8 @@ class PEGP:
         if self._begun:
             self.project_step()
         observer = self._observer()
-        with inference_state(self.model), self._own_prompts(), observer.watching():
+        watched = self._call.watching(self.model)
+        with inference_state(self.model), self._own_prompts(), observer.watching(), watched:
             sites = self._coverage.observed()
             gather_all(loader, forward, self.model, observer, sites, self._try_calls)
         self._gathered = observer.moments
@@ -276,7 +281,7 @@ class PEGP:
             )
         self._coverage.require_current(self.model)
         observer = self._observer(samples)
-        with observer.watching(), nothing_compiled():
+        with observer.watching(), self._call.watching(self.model), nothing_compiled():
             yield
         observer.end_of_batch()
         self._gathered = observer.moments
@@ -306,8 +311,10 @@ class PEGP:
             self._energies(),
             self.protection,
             self.rebase,
+            self.past.probe.call if self.past.probe else self._call.description,
         )
         self._gathered, self._begun, self._classes, self._last = {}, False, None, None
+        self._call = FirstCall()
 
     def restarted(self) -> list[nn.Parameter]:
         """Where branches start anew after each experience, their parameters; else none.
@@ -360,6 +367,7 @@ class PEGP:
         self.past = past_from_state(state, named_root(self.model), coverage, check_weights)
         self._coverage = coverage
         self._gathered, self._begun, self._classes, self._last = {}, False, None, None
+        self._call = FirstCall()
 
     @property
     def trains_text(self) -> bool:
@@ -367,6 +375,8 @@ class PEGP:
         return bool(getattr(unwrapped(self.model), "trains_text", False))
 
     def _look_over(self) -> None:
+        if self._gathered:
+            self._coverage.require_current(self.model)
         coverage = self._covered()
         require_same_model(self.past, named_root(self.model), coverage)
         self._coverage = coverage

@@ -1,210 +1,185 @@
-"""Trying whether trained layers act through their own calls alone, as every condition takes it.
+"""A probe: what a model answers on a made input with made weights, to know its function again.
 
-A condition is about the features that a layer is called with. A weight that is also read elsewhere,
-as by ``F.linear(other, layer.weight)``, acts on features that no hook sees.
+Every trained tensor is replaced by numbers that follow from its name and its indices. What comes out
+is then a matter of architecture, configuration and frozen weights alone, whatever training has done;
+the leading rows of a classifier that grows stay the same. Nothing of the model is changed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import hashlib
+import math
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from functools import partial
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
-from avl_pegp.projection.sites import Site
+from avl_pegp.fingerprint import own_name
+from avl_pegp.projection.calls import made_call
+from avl_pegp.projection.observing import inference_state
+from avl_pegp.wrappers import named_root
 
-_ROUNDING = 1e3  # times machine epsilon: what the same computation may differ by
+_TOLERANCES = {torch.float64: 1e-9, torch.float32: 2e-3}  # of other machines' rounding; else:
+_COARSE = 5e-2
+
+
+@runtime_checkable
+class EncodesImages(Protocol):
+    """A CLIP: its logits are about class names, which may change; its image features are not."""
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        """Unit features ``(B, D)``."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What was asked, and what came out.
+
+    Attributes:
+        call: as ``described_call`` gives it.
+        outputs: floating-point tensors, on the CPU; with a classifier, what it received comes first.
+    """
+
+    call: dict[str, Any]
+    outputs: tuple[Tensor, ...]
+
+    @classmethod
+    def of(
+        cls,
+        model: nn.Module,
+        call: dict[str, Any] | None,
+        trained: Collection[str],
+        heads: Collection[nn.Module],
+    ) -> Probe | None:
+        """Ask a model; ``None`` where it can't be: its call is unknown, or fails for one sample.
+
+        Args:
+            model: may be wrapped.
+            call: what it takes.
+            trained: names of tensors to replace beside those that are trainable.
+            heads: those of the classifier. Of several, each for a task of its own, what they receive
+                is noted alone, as more may come.
+        """
+        if call is None:
+            return None
+        try:
+            outputs = _answers(named_root(model), call, trained, heads)
+        except Exception:  # any: it is the model's own code, on an input that nobody promised to it
+            return None
+        return cls(call, outputs) if outputs else None
+
+    def differs(self, now: Probe | None, classes: Collection[int], rows: int) -> float:
+        """The largest difference of an output, relative to its size and to what rounding explains.
+
+        Args:
+            now: of the model in question; ``None`` differs without bound.
+            classes: those of earlier experiences: of logits no others are compared.
+            rows: how many logits there were, 0 without a classifier.
+        """
+        if now is None or len(now.outputs) != len(self.outputs):
+            return math.inf
+        pairs = zip(self.outputs, now.outputs, strict=True)
+        return max(_difference(then, new, sorted(classes), rows) for then, new in pairs)
+
+
+def _difference(then: Tensor, now: Tensor, classes: list[int], rows: int) -> float:
+    if rows and then.shape[-1:] == (rows,) <= now.shape[-1:]:
+        then, now = then[..., classes], now[..., classes]
+    if then.shape != now.shape:
+        return math.inf
+    both = then.isfinite() & now.isfinite()
+    tolerance = max(_TOLERANCES.get(t.dtype, _COARSE) for t in (then, now))
+    then, now = then[both].double(), now[both].double()
+    size = then.norm().clamp_min(torch.finfo(torch.float64).tiny)
+    return float((now - then).norm() / size) / tolerance
 
 
 @torch.no_grad()
-def require_own_calls(model: nn.Module, sites: Mapping[str, Site], run: Callable[[], Any]) -> None:
-    """Refuse layers whose weights reach the output past the layers' own calls.
-
-    The model runs twice on the same input. The second time every weight is changed, but each layer
-    gives what it gave: what now differs, in the outputs or before a layer, came another way. Weights
-    are put back to the bit. Modules that say themselves what they are contracted with are taken at
-    their word.
-
-    Args:
-        model: in eval mode.
-        sites: those to try.
-        run: runs the model; what it returns is compared, and what the model gives.
-
-    Raises:
-        ValueError: names those layers; or the model gives other outputs for the same input.
-    """
-    tried = {name: site for name, site in sites.items() if isinstance(site.module, nn.Linear)}
-    calls = Calls()
-    with calls.noted(tried):
-        before = _tensors_of(model, run)
-    called = {name: site for name, site in tried.items() if name in calls}
-
-    def shows(changed: Mapping[str, Site]) -> bool:
-        """Whether other weights of these layers show, though all layers give what they gave."""
-        with other_weights(changed), calls.repeated(called) as differences:
-            after = _tensors_of(model, run)
-        return bool(differences) or not same(before, after)
-
-    if not shows(called):
-        return
-    if shows({}):
-        raise ValueError(
-            f"{type(model).__name__} gives other outputs for the same input in eval mode, so that "
-            "there are no old answers to keep: turn off what is random"
-        )
-    guilty = [name for name, site in called.items() if shows({name: site})]
-    raise ValueError(
-        f"the weight of {', '.join(guilty or called)} also acts on the output past the layer's own "
-        "calls, as where F.linear reads layer.weight: features there can't be seen, and answers on old "
-        "inputs would drift. Call the layer itself there, freeze it, or exclude=(name,)"
-    )
+def _answers(
+    model: nn.Module, call: dict[str, Any], trained: Collection[str], heads: Collection[nn.Module]
+) -> tuple[Tensor, ...]:
+    names = {own_name(name) for name in trained}
+    made = {
+        f"model.{name}": _made_weight(own_name(name), p)
+        for name, p in model.named_parameters()
+        if p.requires_grad or own_name(name) in names
+    }
+    place = next(model.parameters()).device
+    received: list[Tensor] = []
+    with (
+        inference_state(model),
+        _untouched(model, place),
+        torch.autocast(place.type, enabled=False),
+        _watched(heads, received),
+    ):
+        args, kwargs = made_call(call, place)
+        result = functional_call(_Forward(model), made, args, kwargs)
+    found = received if len(heads) > 1 else [*received, *_tensors(result)]
+    return tuple(tensor.detach().cpu() for tensor in found)
 
 
-@torch.no_grad()
-def require_unread(sites: Mapping[str, Site], run: Callable[[], Any]) -> None:
-    """Refuse layers that a run never called, but whose weights change its answers.
+class _Forward(nn.Module):
+    """A model's forward pass without the hooks that others have on it."""
 
-    Args:
-        sites: those that were not called.
-        run: runs the model.
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
 
-    Raises:
-        ValueError: names those layers; or the run gives no tensor that could tell.
-    """
-    before = [tensor.clone() for tensor in tensors_in(run())]
-    if not before:
-        raise ValueError(
-            f"the forward pass never called {', '.join(sites)}, and forward(batch) returns no tensor "
-            "that could tell whether their weights are read from outside: let it return the model's "
-            "answers"
-        )
-
-    def shows(changed: Mapping[str, Site]) -> bool:
-        with other_weights(changed):
-            return not same(before, list(tensors_in(run())))
-
-    if not shows(sites):
-        return
-    read = [name for name, site in sites.items() if shows({name: site})]
-    raise ValueError(
-        f"the forward pass never called {', '.join(read or sites)}, but its answers depend on it: such "
-        "a layer's weight is read from outside, so that its features can't be seen; freeze it"
-    )
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(self.model, EncodesImages):
+            return self.model.encode_image(*args, **kwargs)
+        return self.model.forward(*args, **kwargs)
 
 
-class Calls:
-    """What layers received and gave in one run, call by call."""
-
-    def __init__(self) -> None:
-        self._calls: dict[str, list[tuple[list[Tensor], Tensor]]] = {}
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._calls
-
-    @contextmanager
-    def noted(self, sites: Mapping[str, Site]) -> Iterator[None]:
-        """In this block the calls are noted."""
-
-        def note(name: str, _: nn.Module, args: Any, output: Tensor) -> None:
-            received = [x.clone() for x in tensors_in(args)]
-            self._calls.setdefault(name, []).append((received, output.clone()))
-
-        with _hooks(sites, note):
+@contextmanager
+def _untouched(model: nn.Module, place: torch.device) -> Iterator[None]:
+    """Buffers and random states are to the bit as before afterwards."""
+    before = {module: dict(module._buffers) for module in model.modules()}
+    copies = {id(b): (b, b._version, b.clone()) for b in model.buffers() if not b.is_inference()}
+    devices = [place] if place.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(0)
+        try:
             yield
-
-    @contextmanager
-    def repeated(self, sites: Mapping[str, Site]) -> Iterator[list[str]]:
-        """In this block each call gives what it gave; yields the names of those that received else."""
-        past = {name: iter(self._calls[name]) for name in sites}
-        differences: list[str] = []
-
-        def give(name: str, _: nn.Module, args: Any, output: Tensor) -> Tensor:
-            received, given = next(past[name], ([], output))
-            if not same(received, list(tensors_in(args))):
-                differences.append(name)
-            return given.clone()  # what follows may write into it
-
-        with _hooks(sites, give):
-            yield differences
+        finally:
+            for module, buffers in before.items():
+                module._buffers.update(buffers)
+            for buffer, version, copy in copies.values():
+                if buffer._version != version:
+                    buffer.copy_(copy)
 
 
 @contextmanager
-def _hooks(sites: Mapping[str, Site], hook: Callable[..., Any]) -> Iterator[None]:
-    """In this block the hook is called after each of the layers, with the site's name first."""
-    with ExitStack() as stack:
-        for name, site in sites.items():
-            stack.callback(site.module.register_forward_hook(partial(hook, name)).remove)
+def _watched(heads: Collection[nn.Module], received: list[Tensor]) -> Iterator[None]:
+    """Inside this block what the classifier receives is noted."""
+    with ExitStack() as hooks:
+        for head in heads:
+            hook = head.register_forward_pre_hook(lambda _, x: received.extend(_tensors(x)))
+            hooks.callback(hook.remove)
         yield
 
 
-@contextmanager
-def other_weights(sites: Mapping[str, Site]) -> Iterator[None]:
-    """In this block the layers have other weights of much the same size."""
-    parameters = [p for site in sites.values() for p in site.parameters().values()]
-    kept = [p.clone() for p in parameters]
-    generator = torch.Generator().manual_seed(0)
-    try:
-        for p in parameters:
-            size = p.norm() / p.numel() ** 0.5 + p.shape[-1] ** -0.5
-            p.add_(size * torch.randn(p.shape, generator=generator).to(p))
-        yield
-    finally:
-        for p, value in zip(parameters, kept, strict=True):
-            p.copy_(value)
+def _tensors(result: Any) -> list[Tensor]:
+    """The floating-point tensors in what a model gives."""
+    if isinstance(result, Tensor):
+        return [result] if result.is_floating_point() else []
+    if isinstance(result, Mapping):
+        return [tensor for value in result.values() for tensor in _tensors(value)]
+    if isinstance(result, tuple | list):
+        return [tensor for value in result for tensor in _tensors(value)]
+    return _tensors(getattr(result, "logits", ()))
 
 
-def _tensors_of(model: nn.Module, run: Callable[[], Any]) -> list[Tensor]:
-    """What a run gives, and what the model gave in it."""
-    given: list[Any] = []
-    handle = model.register_forward_hook(lambda _, __, output: given.append(output))
-    try:
-        given.append(run())
-    finally:
-        handle.remove()
-    return [tensor.clone() for tensor in tensors_in(given)]
-
-
-def tensors_in(values: Any) -> Iterator[Tensor]:
-    """The floating-point tensors in nested lists, tuples and mappings."""
-    if isinstance(values, Tensor):
-        if values.is_floating_point():
-            yield values
-    elif isinstance(values, Mapping):
-        yield from tensors_in(list(values.values()))
-    elif isinstance(values, list | tuple):
-        for value in values:
-            yield from tensors_in(value)
-
-
-def same(before: Sequence[Tensor], after: Sequence[Tensor]) -> bool:
-    """Whether tensors are the same but for rounding."""
-    return len(before) == len(after) and all(map(_close, before, after))
-
-
-def _close(before: Tensor, after: Tensor) -> bool:
-    if before.shape != after.shape:
-        return False
-    if not before.numel() or torch.equal(before, after):
-        return True
-    size = _ROUNDING * torch.finfo(before.dtype).eps * torch.nan_to_num(before).abs().max()
-    return torch.allclose(before, after, rtol=0, atol=float(size), equal_nan=True)
-
-
-def first_sample(batch: Any) -> Any:
-    """A copy of a batch's first sample, where tensors in it are as long as the batch.
-
-    Example:
-        >>> x, y = first_sample((torch.zeros(4, 3), torch.zeros(4)))
-        >>> x.shape, y.shape
-        (torch.Size([1, 3]), torch.Size([1]))
-    """
-    if isinstance(batch, Tensor):
-        return batch[:1].clone() if batch.dim() else batch.clone()
-    if isinstance(batch, Mapping):
-        return {name: first_sample(value) for name, value in batch.items()}
-    if isinstance(batch, list | tuple):
-        return [first_sample(value) for value in batch]
-    return batch
+def _made_weight(name: str, like: Tensor) -> Tensor:
+    """Numbers from a name and indices, about as large as weights are; no index depends on a size."""
+    phase = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") / 2**32
+    angle = torch.full((), math.sqrt(2) * (1 + phase), dtype=torch.float64)
+    for size in like.shape:
+        angle = angle[..., None] * torch.arange(1, size + 1, dtype=torch.float64)
+    width = like.shape[-1] if like.dim() > 1 else 100
+    made = (angle + 2 * math.pi * phase).sin() / math.sqrt(max(width, 1))
+    return made.to(like)

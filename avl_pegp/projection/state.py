@@ -1,26 +1,39 @@
 """What PEGP knows of the past, as plain tensors and numbers, and back.
 
 A state is refused where it belongs to another model: what it protects would be protected there in
-name only.
+name only. It is refused, by name, where it is damaged.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Collection
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from avl_pegp.fingerprint import changed_settings, digest_of, frozen_tensors, settings_of
+from avl_pegp.projection import checks
 from avl_pegp.projection.classifier import ClassifierRows
 from avl_pegp.projection.coverage import Coverage
-from avl_pegp.projection.memory import SiteMemory, memory_from_state, memory_to_state
-from avl_pegp.projection.moments import Moment
+from avl_pegp.projection.memory import (
+    MEMORY_KEYS,
+    SiteMemory,
+    memory_from_state,
+    memory_to_state,
+)
+from avl_pegp.projection.probe import Probe
+from avl_pegp.wrappers import named_root
 
-_FORMAT = 2
+T = TypeVar("T")
+_FORMAT = 3
 _LEAK = 1e-4  # above what float32 weights lose by rounding, far below what another model shows
+_KEYS = (
+    *("format", "checksum", "experiences", "trained", "backbone", "settings", "probe"),
+    *("moments", "sites", "classifiers", "frozen"),
+)
 
 
 @dataclass(frozen=True)
@@ -33,7 +46,10 @@ class Past:
         rows: the rule of each head of the classifier.
         frozen: tensors that are held because no condition covers them.
         trained: names of all tensors that were trained.
-        backbone: fingerprint of everything else.
+        backbone: digest of everything else.
+        settings: how the modules were set up, but for the classifier.
+        probe: what the model answered on a made input; ``None`` where it can't be asked.
+        model: the object that was learned from, without wrappers. No part of a state.
     """
 
     experiences: int = 0
@@ -42,6 +58,9 @@ class Past:
     frozen: dict[str, Tensor] = field(default_factory=dict)
     trained: tuple[str, ...] = ()
     backbone: str = ""
+    settings: dict[str, str] = field(default_factory=dict)
+    probe: Probe | None = None
+    model: nn.Module | None = None
 
     @property
     def is_hard(self) -> bool:
@@ -53,11 +72,34 @@ class Past:
 def require_same_model(past: Past, model: nn.Module, coverage: Coverage) -> None:
     """Raise ValueError where the model is no longer the one that the past is about.
 
-    What became trainable since has no past that could protect it; what was frozen and changed gives
-    other features than those that were gathered.
+    What became trainable since has no past that could protect it; what was frozen and changed, or is
+    set up in another way, gives other features than those that were gathered.
     """
     if past.experiences == 0:
         return
+    _require_same_tensors(past, coverage)
+    of_heads = (name for head in coverage.heads.values() for name in head.tensors)
+    if digest_of(frozen_tensors(model, {*past.trained, *of_heads})) != past.backbone:
+        raise ValueError(
+            "the frozen weights are not those that features were gathered with: this is another "
+            "model, another dtype, or an edited backbone; begin with a fresh PEGP"
+        )
+    changed = changed_settings(past.settings, present_settings(model, coverage))
+    if changed:
+        raise ValueError(
+            f"the model is set up otherwise than when features were gathered: {'; '.join(changed[:4])}"
+            ". Build it as it was, or begin with a fresh PEGP (numbers that count as a module runs "
+            "belong in its private attributes)"
+        )
+    if past.model is not None and past.model is not named_root(model):
+        raise ValueError(
+            "this PEGP has learned from another model object, and would hold this one to what that "
+            "was: begin with a fresh PEGP (PEGPPlugin) for another run; for a model that was saved and "
+            "built again, give load_state_dict() what state_dict() returned"
+        )
+
+
+def _require_same_tensors(past: Past, coverage: Coverage) -> None:
     gone = sorted(past.memories.keys() - coverage.sites.keys())
     gone += sorted(past.rows.keys() - coverage.heads.keys())
     new = sorted(coverage.sites.keys() - past.memories.keys())
@@ -87,11 +129,32 @@ def require_same_model(past: Past, model: nn.Module, coverage: Coverage) -> None
                 f"the classifier {name} has shape {tuple(now)}, bias included, and had "
                 f"{tuple(then)}: it may gain rows, but not lose any"
             )
-    of_heads = (name for head in coverage.heads.values() for name in head.tensors)
-    if fingerprint(model, {*past.trained, *of_heads}) != past.backbone:
+
+
+def present_settings(model: nn.Module, coverage: Coverage) -> dict[str, str]:
+    """How the model's modules are set up, but for the classifier, which may grow."""
+    return settings_of(model, tuple(coverage.heads))
+
+
+def present_probe(
+    model: nn.Module, coverage: Coverage, trained: tuple[str, ...], call: dict[str, Any] | None
+) -> Probe | None:
+    """What the model answers now; see ``Probe.of``."""
+    return Probe.of(model, call, trained, [head.module for head in coverage.heads.values()])
+
+
+def require_same_answers(past: Past, model: nn.Module, coverage: Coverage) -> None:
+    """Raise ValueError where the model computes something else, though weights and settings agree."""
+    if past.probe is None:
+        return
+    now = present_probe(model, coverage, past.trained, past.probe.call)
+    references = [rows.reference for rows in past.rows.values() if rows.reference is not None]
+    seen: set[int] = set().union(*(rows.seen for rows in past.rows.values()))
+    if not past.probe.differs(now, seen, len(references[0]) if references else 0) <= 1:
         raise ValueError(
-            "the frozen weights are not those that features were gathered with: this is another "
-            "model, another dtype, or an edited backbone; begin with a fresh PEGP"
+            "the model answers a made input otherwise than when features were gathered, with the same "
+            "frozen weights: it computes something else now (an activation, a scale, a forward pass "
+            "was changed); build it as it was, or begin with a fresh PEGP"
         )
 
 
@@ -99,11 +162,14 @@ def state_from_past(past: Past) -> dict[str, Any]:
     """Dicts and lists of tensors and numbers; moments that sites share are stored once."""
     moments = {id(memory.moment): memory.moment for memory in past.memories.values()}
     order = {key: i for i, key in enumerate(moments)}
-    return {
+    probe = past.probe
+    state = {
         "format": _FORMAT,
         "experiences": past.experiences,
         "trained": list(past.trained),
         "backbone": past.backbone,
+        "settings": dict(past.settings),
+        "probe": probe and {"call": probe.call, "outputs": list(probe.outputs)},
         "moments": [moment.to_state() for moment in moments.values()],
         "sites": {
             name: {"moment": order[id(memory.moment)], **memory_to_state(memory)}
@@ -112,6 +178,7 @@ def state_from_past(past: Past) -> dict[str, Any]:
         "classifiers": {name: rows.state_dict() for name, rows in past.rows.items()},
         "frozen": dict(past.frozen),
     }
+    return {**state, "checksum": checks.checksum(state)}
 
 
 @torch.no_grad()
@@ -127,10 +194,12 @@ def past_from_state(
         check_weights: whether weights must not have moved along protected directions.
 
     Raises:
-        ValueError: another format, backbone, set of sites, shape, or other weights.
+        ValueError: another format, a damaged value, another backbone, set-up, function, set of sites,
+            shape, or other weights.
     """
-    past = _read(state)
+    past = replace(_read(state), model=named_root(model))
     require_same_model(past, model, coverage)
+    require_same_answers(past, model, coverage)
     tensors = coverage.tensors()
     for name, memory in past.memories.items():
         if check_weights and memory.leak(coverage.sites[name].read(tensors)) > _LEAK:
@@ -141,43 +210,58 @@ def past_from_state(
     return past
 
 
-def _read(state: dict[str, Any]) -> Past:
+def _read(state: Any) -> Past:
     if not isinstance(state, dict) or state.get("format") != _FORMAT:
         raise ValueError(
             f"state['format'] must be {_FORMAT}: give what state_dict() returned, by this version"
         )
-    try:
-        moments = [Moment.from_state(entry) for entry in state["moments"]]
-        memories = {
-            name: memory_from_state({**entry, "moment": moments[entry["moment"]]})
-            for name, entry in state["sites"].items()
-        }
-        return Past(
-            state["experiences"],
-            memories,
-            {n: ClassifierRows.from_state(rows) for n, rows in state["classifiers"].items()},
-            dict(state["frozen"]),
-            tuple(state["trained"]),
-            state["backbone"],
+    state = checks.entries(state, "state", *_KEYS)
+    moments = [
+        checks.moment_from_state(entry, f"state['moments'][{i}]")
+        for i, entry in enumerate(checks.items(state["moments"], "state['moments']"))
+    ]
+    memories = {}
+    for name, entry in checks.entries(state["sites"], "state['sites']").items():
+        path = f"state['sites'][{name!r}]"
+        entry = checks.entries(entry, path, "moment", *MEMORY_KEYS)
+        number = checks.count(entry["moment"], f"{path}['moment']", below=len(moments))
+        memories[name] = memory_from_state({**entry, "moment": moments[number]}, path)
+    past = Past(
+        checks.count(state["experiences"], "state['experiences']"),
+        memories,
+        {
+            name: ClassifierRows.from_state(entry, f"state['classifiers'][{name!r}]")
+            for name, entry in checks.entries(state["classifiers"], "state['classifiers']").items()
+        },
+        _named(state, "frozen", partial(checks.finite, exact=False)),
+        tuple(
+            checks.text(name, f"state['trained'][{i}]")
+            for i, name in enumerate(checks.items(state["trained"], "state['trained']"))
+        ),
+        checks.text(state["backbone"], "state['backbone']"),
+        _named(state, "settings", checks.text),
+        _probe_from_state(state["probe"]),
+    )
+    if bool(past.experiences) != bool(memories or past.rows):
+        raise checks.damaged(
+            "state['experiences']", past.experiences, "0 exactly where nothing is remembered"
         )
-    except (KeyError, TypeError, IndexError) as error:
-        raise ValueError(f"the state is incomplete or damaged: {error!r}") from error
+    if checks.checksum({k: v for k, v in state.items() if k != "checksum"}) != state["checksum"]:
+        raise checks.damaged("state['checksum']", state["checksum"], "that of all other entries")
+    return past
 
 
-def fingerprint(model: nn.Module, trained: Collection[str]) -> str:
-    """SHA-256 over names, shapes and bytes of the tensors that are not trained.
+def _named(state: dict[str, Any], key: str, read: Callable[[Any, str], T]) -> dict[str, T]:
+    """The values of a dict in the state, each as ``read`` takes it."""
+    found = checks.entries(state[key], f"state[{key!r}]").items()
+    return {name: read(value, f"state[{key!r}][{name!r}]") for name, value in found}
 
-    Floating-point buffers count, such as running statistics; others, such as a growing head's record
-    of its classes, do not, nor what a module says is added to without changing what was there, by an
-    attribute ``growing`` with the names of buffers.
-    """
-    digest = hashlib.sha256()
-    layers = model.named_modules()
-    grow = {f"{path}.{name}" for path, m in layers for name in getattr(m, "growing", ())}
-    parameters = ((n, p) for n, p in model.named_parameters() if n not in set(trained))
-    floats = ((n, b) for n, b in model.named_buffers() if b.is_floating_point())
-    buffers = ((n, b) for n, b in floats if n not in grow)
-    for name, tensor in (*parameters, *buffers):
-        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+
+def _probe_from_state(state: Any) -> Probe | None:
+    if state is None:
+        return None
+    state = checks.entries(state, "state['probe']", "call", "outputs")
+    call = checks.entries(state["call"], "state['probe']['call']", "args", "kwargs")
+    outputs = checks.items(state["outputs"], "state['probe']['outputs']")
+    names = [f"state['probe']['outputs'][{i}]" for i in range(len(outputs))]
+    return Probe(call, tuple(map(checks.floating, outputs, names)))

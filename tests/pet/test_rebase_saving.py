@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 from models import answers, relative_change, small_vit
+from pet_files import contents, write
 from rebased import X, assert_unchanged, every_case, layers, learn, learned, snapshot
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from avl_pegp.pet import attachment_of, load_pet, save_pet, trainable_tensors
 
@@ -88,11 +89,11 @@ def test_another_dtype_is_cast(tmp_path):
 def test_what_does_not_fit_is_refused_and_changes_nothing(broken, target, tmp_path):
     name, change, message = BROKEN[broken]
     save_pet(learned("together"), tmp_path)
-    tensors = load_file(tmp_path / "pet.safetensors")
+    tensors, metadata = contents(tmp_path)
     changed = change(tensors.pop(name))
     if changed is not None:
-        tensors[name] = changed.contiguous()
-    save_file(tensors, tmp_path / "pet.safetensors")
+        tensors[name] = changed
+    write(tmp_path, tensors, metadata)
     model = TARGETS[target]("together")
     before = snapshot(model)
     with pytest.raises(ValueError, match=message):
@@ -102,9 +103,9 @@ def test_what_does_not_fit_is_refused_and_changes_nothing(broken, target, tmp_pa
 
 def test_what_no_layer_could_have_left_is_refused(tmp_path):
     save_pet(learned("together"), tmp_path)
-    tensors = load_file(tmp_path / "pet.safetensors")
+    tensors, metadata = contents(tmp_path)
     name = "blocks.1.attn.base.qkv.increment"  # a block without a LoRA
-    save_file({**tensors, name: torch.zeros(192, 64)}, tmp_path / "pet.safetensors")
+    write(tmp_path, {**tensors, name: torch.zeros(192, 64)}, metadata)
     model = learned("together", rebases=1)
     before = snapshot(model)
     with pytest.raises(ValueError, match=rf"Not in the model: \['{name}'\]"):

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from models import images, small_vit
+from pet_files import as_earlier_versions_wrote, contents, write
 
 from avl_pegp.pet import Adapter, LoRA, Prefix, Prompt, attach, attachment_of, load_pet, save_pet
 from avl_pegp.pet import trainable_tensors as trainable
@@ -29,13 +30,12 @@ def test_a_saved_pet_answers_the_same_on_a_bare_model(tmp_path):
     assert attachment_of(other).pets == CONFIGS
 
 
-def test_only_pets_and_classifier_are_saved_in_two_files(tmp_path):
-    from safetensors.torch import load_file
-
+def test_only_pets_and_classifier_are_saved_in_one_file(tmp_path):
     model = tuned(LoRA(2))
     save_pet(model, tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {"pet.json", "pet.safetensors"}
-    assert load_file(tmp_path / "pet.safetensors").keys() == trainable(model).keys()
+    assert [path.name for path in tmp_path.iterdir()] == ["pet.safetensors"]
+    tensors, _ = contents(tmp_path)
+    assert tensors.keys() == trainable(model).keys()
 
 
 def test_what_was_frozen_since_is_saved_too(tmp_path):
@@ -63,12 +63,10 @@ def test_another_class_count_is_refused_and_leaves_the_model_bare(tmp_path):
 
 
 def test_keys_must_match_exactly(tmp_path):
-    from safetensors.torch import load_file, save_file
-
     save_pet(tuned(LoRA(2)), tmp_path)
-    tensors = load_file(tmp_path / "pet.safetensors")
+    tensors, metadata = contents(tmp_path)
     tensors["stray"] = tensors.pop("head.bias")
-    save_file(tensors, tmp_path / "pet.safetensors")
+    write(tmp_path, tensors, metadata)
     with pytest.raises(ValueError, match=r"Missing.*\['head.bias'\].*Not in.*\['stray'\]"):
         load_pet(small_vit(), tmp_path)
 
@@ -88,6 +86,7 @@ def test_a_model_without_pets_has_nothing_to_save(tmp_path):
 @pytest.mark.parametrize("content", ["", "[]", json.dumps({"pets": [{"kind": "DoRA"}]})])
 def test_a_foreign_configuration_is_refused(tmp_path, content):
     save_pet(tuned(LoRA(2)), tmp_path)
+    as_earlier_versions_wrote(tmp_path)
     (tmp_path / "pet.json").write_text(content)
     with pytest.raises(ValueError, match="not a PET configuration"):
         load_pet(small_vit(), tmp_path)

@@ -9,7 +9,8 @@ import pytest
 import torch
 from clip_forms import ALL, FORMS, PETS, answers, equal, stirred
 from clips import small_clip
-from safetensors.torch import load_file, save_file
+from pet_files import contents, write
+from safetensors.torch import load_file
 
 from avl_pegp.pet import Context, LoRA, attach, attachment_of, load_pet, save_pet, trainable_tensors
 
@@ -92,11 +93,11 @@ BROKEN = {
 def test_settled_contexts_that_do_not_fit_are_refused_and_change_nothing(case, tmp_path):
     name, change = BROKEN[case]
     save_pet(settled(2), tmp_path)
-    tensors = load_file(tmp_path / "pet.safetensors")
+    tensors, metadata = contents(tmp_path)
     tensor = tensors.pop(f"clip.token_embedding.{name}")
     if change:
-        tensors[f"clip.token_embedding.{name}"] = change(tensor).contiguous()
-    save_file(tensors, tmp_path / "pet.safetensors")
+        tensors[f"clip.token_embedding.{name}"] = change(tensor)
+    write(tmp_path, tensors, metadata)
     other = settled(1)
     before = answers(other)
     with pytest.raises(ValueError, match=r"must be settled \(K, 3, 48\) and owners; load"):

@@ -1,0 +1,143 @@
+"""The file that ``save_pet`` writes: tensors, and in its metadata what they belong to."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from avl_pegp.fingerprint import digest_of
+from avl_pegp.pet.adapter import Adapter
+from avl_pegp.pet.config import PETConfig
+from avl_pegp.pet.context import Context
+from avl_pegp.pet.linear_adapter import LinearAdapter
+from avl_pegp.pet.lora import LoRA
+from avl_pegp.pet.prefix import Prefix
+from avl_pegp.pet.prompt import Prompt
+from avl_pegp.pet.saved_model import FrozenModel, frozen_from_json, frozen_to_json
+
+_KINDS: dict[str, type[Any]] = {
+    kind.__name__: kind for kind in (Adapter, Context, LinearAdapter, LoRA, Prefix, Prompt)
+}
+_TYPES: dict[str, tuple[type, ...]] = {"bool": (bool,), "int": (int,), "str": (str,)}
+_KEYS = {"pets", "frozen", "checksum"}
+_FIELD = "avl_pegp"  # of the metadata
+
+
+@dataclass(frozen=True)
+class PETFile:
+    """What a file holds.
+
+    Attributes:
+        pets: configurations.
+        tensors: by name.
+        frozen: the model beside them; ``None`` in files of earlier versions.
+        checksum: of the tensors, as the file says; ``None`` in files of earlier versions.
+    """
+
+    pets: tuple[PETConfig, ...]
+    tensors: dict[str, Tensor]
+    frozen: FrozenModel | None
+    checksum: Any = None
+
+    def require_unchanged(self) -> None:
+        """Raise ValueError where the tensors are not those that the file was written with."""
+        if self.frozen is not None and _checksum(self.tensors) != self.checksum:
+            raise ValueError(
+                "the tensors are not those that save_pet wrote: the file was changed or is damaged; "
+                "save anew"
+            )
+
+
+def _checksum(tensors: dict[str, Tensor]) -> str:
+    return digest_of({name: tensors[name] for name in sorted(tensors)})
+
+
+def written(file: PETFile) -> bytes:
+    """The bytes of a file with a frozen model."""
+    from safetensors.torch import save
+
+    assert file.frozen is not None
+    pets: list[Any] = list(file.pets)
+    content = {
+        "pets": [{"kind": type(pet).__name__, **dataclasses.asdict(pet)} for pet in pets],
+        "frozen": frozen_to_json(file.frozen),
+        "checksum": _checksum(file.tensors),
+    }
+    return save(file.tensors, {_FIELD: json.dumps(content)})
+
+
+def read_pet_file(path: Path, old_config: Path) -> PETFile:
+    """The file at a path; where it has no configuration in it, with the JSON file that has.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: not written by ``save_pet``, or a configuration that its tensors do not bear out.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: save_pet writes it")
+    try:
+        with safe_open(path, "pt") as file:
+            text = (file.metadata() or {}).get(_FIELD)
+            names = file.keys()
+            tensors = {name: file.get_tensor(name) for name in names}
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a whole safetensors file: {error}") from error
+    if text is None and not old_config.is_file():
+        raise FileNotFoundError(
+            f"{path} has no configuration in it, and {old_config} is missing, where earlier versions "
+            "wrote it: give a folder of save_pet"
+        )
+    source = old_config if text is None else path
+    try:
+        content = json.loads(old_config.read_text() if text is None else text)
+        keys = {"pets"} if text is None else _KEYS
+        if not isinstance(content, dict) or content.keys() != keys:
+            raise ValueError(f"it must have {', '.join(sorted(keys))}")
+        if not isinstance(content["pets"], list) or not content["pets"]:
+            raise ValueError("'pets' must be a list with at least one")
+        pets = tuple(_pet_of(entry) for entry in content["pets"])
+        _require_sizes(pets, tensors)
+        frozen = None if text is None else frozen_from_json(content["frozen"])
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(
+            f"{source} is not a PET configuration written by save_pet: {error}"
+        ) from error
+    return PETFile(pets, tensors, frozen, content.get("checksum"))
+
+
+def _pet_of(entry: Any) -> PETConfig:
+    """A configuration, each of whose fields has the type that it is declared with."""
+    if not isinstance(entry, dict) or entry.get("kind") not in _KINDS:
+        kind = entry.get("kind") if isinstance(entry, dict) else entry
+        raise ValueError(f"the kind {kind!r} is unknown: must be one of {', '.join(_KINDS)}")
+    kind = _KINDS[entry["kind"]]
+    fields: dict[str, Any] = {field.name: field.type for field in dataclasses.fields(kind)}
+    unknown = sorted(entry.keys() - fields.keys() - {"kind"})
+    if unknown:
+        raise ValueError(f"{kind.__name__} has no {', '.join(unknown)}")
+    values = {name: value for name, value in entry.items() if name != "kind"}
+    for name, value in values.items():
+        allowed = _TYPES.get(fields[name], (object,))
+        if not isinstance(value, allowed) or (isinstance(value, bool) and allowed != (bool,)):
+            raise ValueError(f"{kind.__name__}.{name}={value!r}: must be {fields[name]}")
+    pet: PETConfig = kind(**values)
+    return pet
+
+
+def _require_sizes(pets: tuple[PETConfig, ...], tensors: dict[str, Tensor]) -> None:
+    """Before anything is built: every rank, bottleneck and length is a side of some tensor."""
+    sides = {size for tensor in tensors.values() for size in tensor.shape}
+    for pet in pets:
+        for name in ("rank", "bottleneck", "length"):
+            size = getattr(pet, name, None)
+            if size is not None and size not in sides:
+                raise ValueError(
+                    f"{type(pet).__name__}.{name}={size}, but no tensor of the file has such a side"
+                )

@@ -1,0 +1,210 @@
+"""Trying whether trained layers act through their own calls alone, as every condition takes it.
+
+A condition is about the features that a layer is called with. A weight that is also read elsewhere,
+as by ``F.linear(other, layer.weight)``, acts on features that no hook sees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from avl_pegp.projection.sites import Site
+
+_ROUNDING = 1e3  # times machine epsilon: what the same computation may differ by
+
+
+@torch.no_grad()
+def require_own_calls(model: nn.Module, sites: Mapping[str, Site], run: Callable[[], Any]) -> None:
+    """Refuse layers whose weights reach the output past the layers' own calls.
+
+    The model runs twice on the same input. The second time every weight is changed, but each layer
+    gives what it gave: what now differs, in the outputs or before a layer, came another way. Weights
+    are put back to the bit. Modules that say themselves what they are contracted with are taken at
+    their word.
+
+    Args:
+        model: in eval mode.
+        sites: those to try.
+        run: runs the model; what it returns is compared, and what the model gives.
+
+    Raises:
+        ValueError: names those layers; or the model gives other outputs for the same input.
+    """
+    tried = {name: site for name, site in sites.items() if isinstance(site.module, nn.Linear)}
+    calls = Calls()
+    with calls.noted(tried):
+        before = _tensors_of(model, run)
+    called = {name: site for name, site in tried.items() if name in calls}
+
+    def shows(changed: Mapping[str, Site]) -> bool:
+        """Whether other weights of these layers show, though all layers give what they gave."""
+        with other_weights(changed), calls.repeated(called) as differences:
+            after = _tensors_of(model, run)
+        return bool(differences) or not same(before, after)
+
+    if not shows(called):
+        return
+    if shows({}):
+        raise ValueError(
+            f"{type(model).__name__} gives other outputs for the same input in eval mode, so that "
+            "there are no old answers to keep: turn off what is random"
+        )
+    guilty = [name for name, site in called.items() if shows({name: site})]
+    raise ValueError(
+        f"the weight of {', '.join(guilty or called)} also acts on the output past the layer's own "
+        "calls, as where F.linear reads layer.weight: features there can't be seen, and answers on old "
+        "inputs would drift. Call the layer itself there, freeze it, or exclude=(name,)"
+    )
+
+
+@torch.no_grad()
+def require_unread(sites: Mapping[str, Site], run: Callable[[], Any]) -> None:
+    """Refuse layers that a run never called, but whose weights change its answers.
+
+    Args:
+        sites: those that were not called.
+        run: runs the model.
+
+    Raises:
+        ValueError: names those layers; or the run gives no tensor that could tell.
+    """
+    before = [tensor.clone() for tensor in tensors_in(run())]
+    if not before:
+        raise ValueError(
+            f"the forward pass never called {', '.join(sites)}, and forward(batch) returns no tensor "
+            "that could tell whether their weights are read from outside: let it return the model's "
+            "answers"
+        )
+
+    def shows(changed: Mapping[str, Site]) -> bool:
+        with other_weights(changed):
+            return not same(before, list(tensors_in(run())))
+
+    if not shows(sites):
+        return
+    read = [name for name, site in sites.items() if shows({name: site})]
+    raise ValueError(
+        f"the forward pass never called {', '.join(read or sites)}, but its answers depend on it: such "
+        "a layer's weight is read from outside, so that its features can't be seen; freeze it"
+    )
+
+
+class Calls:
+    """What layers received and gave in one run, call by call."""
+
+    def __init__(self) -> None:
+        self._calls: dict[str, list[tuple[list[Tensor], Tensor]]] = {}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._calls
+
+    @contextmanager
+    def noted(self, sites: Mapping[str, Site]) -> Iterator[None]:
+        """In this block the calls are noted."""
+
+        def note(name: str, _: nn.Module, args: Any, output: Tensor) -> None:
+            received = [x.clone() for x in tensors_in(args)]
+            self._calls.setdefault(name, []).append((received, output.clone()))
+
+        with _hooks(sites, note):
+            yield
+
+    @contextmanager
+    def repeated(self, sites: Mapping[str, Site]) -> Iterator[list[str]]:
+        """In this block each call gives what it gave; yields the names of those that received else."""
+        past = {name: iter(self._calls[name]) for name in sites}
+        differences: list[str] = []
+
+        def give(name: str, _: nn.Module, args: Any, output: Tensor) -> Tensor:
+            received, given = next(past[name], ([], output))
+            if not same(received, list(tensors_in(args))):
+                differences.append(name)
+            return given.clone()  # what follows may write into it
+
+        with _hooks(sites, give):
+            yield differences
+
+
+@contextmanager
+def _hooks(sites: Mapping[str, Site], hook: Callable[..., Any]) -> Iterator[None]:
+    """In this block the hook is called after each of the layers, with the site's name first."""
+    with ExitStack() as stack:
+        for name, site in sites.items():
+            stack.callback(site.module.register_forward_hook(partial(hook, name)).remove)
+        yield
+
+
+@contextmanager
+def other_weights(sites: Mapping[str, Site]) -> Iterator[None]:
+    """In this block the layers have other weights of much the same size."""
+    parameters = [p for site in sites.values() for p in site.parameters().values()]
+    kept = [p.clone() for p in parameters]
+    generator = torch.Generator().manual_seed(0)
+    try:
+        for p in parameters:
+            size = p.norm() / p.numel() ** 0.5 + p.shape[-1] ** -0.5
+            p.add_(size * torch.randn(p.shape, generator=generator).to(p))
+        yield
+    finally:
+        for p, value in zip(parameters, kept, strict=True):
+            p.copy_(value)
+
+
+def _tensors_of(model: nn.Module, run: Callable[[], Any]) -> list[Tensor]:
+    """What a run gives, and what the model gave in it."""
+    given: list[Any] = []
+    handle = model.register_forward_hook(lambda _, __, output: given.append(output))
+    try:
+        given.append(run())
+    finally:
+        handle.remove()
+    return [tensor.clone() for tensor in tensors_in(given)]
+
+
+def tensors_in(values: Any) -> Iterator[Tensor]:
+    """The floating-point tensors in nested lists, tuples and mappings."""
+    if isinstance(values, Tensor):
+        if values.is_floating_point():
+            yield values
+    elif isinstance(values, Mapping):
+        yield from tensors_in(list(values.values()))
+    elif isinstance(values, list | tuple):
+        for value in values:
+            yield from tensors_in(value)
+
+
+def same(before: Sequence[Tensor], after: Sequence[Tensor]) -> bool:
+    """Whether tensors are the same but for rounding."""
+    return len(before) == len(after) and all(map(_close, before, after))
+
+
+def _close(before: Tensor, after: Tensor) -> bool:
+    if before.shape != after.shape:
+        return False
+    if not before.numel() or torch.equal(before, after):
+        return True
+    size = _ROUNDING * torch.finfo(before.dtype).eps * torch.nan_to_num(before).abs().max()
+    return torch.allclose(before, after, rtol=0, atol=float(size), equal_nan=True)
+
+
+def first_sample(batch: Any) -> Any:
+    """A copy of a batch's first sample, where tensors in it are as long as the batch.
+
+    Example:
+        >>> x, y = first_sample((torch.zeros(4, 3), torch.zeros(4)))
+        >>> x.shape, y.shape
+        (torch.Size([1, 3]), torch.Size([1]))
+    """
+    if isinstance(batch, Tensor):
+        return batch[:1].clone() if batch.dim() else batch.clone()
+    if isinstance(batch, Mapping):
+        return {name: first_sample(value) for name, value in batch.items()}
+    if isinstance(batch, list | tuple):
+        return [first_sample(value) for value in batch]
+    return batch

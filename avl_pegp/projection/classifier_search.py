@@ -84,9 +84,10 @@ class ClassifierSearch:
         """What was told, else what was shown; ``None`` before."""
         return self._told if self._told is not None else self._shown
 
-    def restore(self, heads: Collection[str]) -> None:
-        """Take over what an earlier search has shown: the heads that a past is about."""
-        if self._told is None and len(heads) == 1:
+    def restore(self, state: Any) -> None:
+        """Take over what an earlier search has shown: the head that a state of PEGP is about."""
+        heads = state.get("classifiers") if isinstance(state, dict) else None
+        if self._told is None and isinstance(heads, dict) and len(heads) == 1:
             (self._shown,) = heads
 
     def begin(

@@ -153,7 +153,7 @@ class PEGP:
         self._classes = classes
         if classes is not None:
             self._search.begin(self.model, self._known_heads(), self._classifier_found)
-        self._begin_rows()
+        self._begin_rows(self.project != "none")
         self._begun = True
         self.project_step()
 
@@ -362,10 +362,12 @@ class PEGP:
         Raises:
             ValueError: the state is not of this model. Nothing is then taken over.
         """
-        coverage = self._covered()
+        search = ClassifierSearch(self.classifier)
+        search.restore(state)
+        coverage = cover(self.model, search.classifier, self.exclude, self.freeze_uncovered)
         check_weights = self.project == "step"
         self.past = past_from_state(state, named_root(self.model), coverage, check_weights)
-        self._coverage = coverage
+        self._coverage, self._search = coverage, search
         self._gathered, self._begun, self._classes, self._last = {}, False, None, None
         self._call = FirstCall()
 
@@ -397,16 +399,17 @@ class PEGP:
                 self._search.end()
             self._search.require_over(self.model, self._known_heads())
 
+    @torch.no_grad()
     def _classifier_found(self) -> None:
         """A forward pass has shown what the classifier is; nothing has been trained since ``begin``."""
         self._look_over()
         if self._begun:
-            self._begin_rows()
+            self._begin_rows(project=False)  # the pass goes on with the weights as they are
 
-    def _begin_rows(self) -> None:
+    def _begin_rows(self, project: bool) -> None:
         """Put the rows of every head under the rule of this experience's classes."""
         self._rows = HeadRows(self._coverage.heads, self.past.rows, self._classes)
-        self._rows.begin(self._coverage.tensors(), self._last, self.project != "none")
+        self._rows.begin(self._coverage.tensors(), self._last, project)
 
     def _energies(self) -> dict[str, float]:
         """The energy of every site and of the classifier, in this experience."""

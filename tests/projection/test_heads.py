@@ -1,0 +1,177 @@
+"""The classifier is found wherever it stands, or the model is refused: its rows are never forgotten."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from heads import (
+    CLASSES,
+    UNTOLD,
+    WRAPPED,
+    LogProbabilities,
+    OwnHead,
+    SecondHead,
+    built,
+    layer_of,
+    tuned_vit,
+)
+from models import OPTIMIZERS, images, relative_change
+from torch import nn
+from torch.nn import functional as F
+
+from avl_pegp.projection import PEGP
+from avl_pegp.projection.heads import find_heads, logits_of
+
+MODELS = {**UNTOLD, **{name: case for name, case in WRAPPED.items() if name != "resnet"}}
+
+
+def learn(model, pegp, optimizer, x, classes, steps=10):
+    """One experience, with every logit in the loss."""
+    pegp.begin(set(classes))
+    y = torch.tensor(classes).repeat(len(x))[: len(x)]
+    for _ in range(steps):
+        optimizer.zero_grad()
+        F.cross_entropy(logits_of(model(x)), y).backward()
+        pegp.project_gradients()
+        optimizer.step()
+        pegp.project_step()
+    pegp.gather([x])
+    pegp.extend()
+
+
+def rows_of(layer):
+    return torch.cat([layer.weight, layer.bias[:, None]], 1).detach().clone()
+
+
+@torch.no_grad()
+def answers(model, x):
+    return logits_of(model.eval()(x))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_rows_of_absent_classes_stay_to_the_bit_and_old_answers_with_them(name):
+    make, path = MODELS[name]
+    model = built(make)
+    optimizer = OPTIMIZERS["adamw_decay"]([p for p in model.parameters() if p.requires_grad])
+    pegp, old, new = PEGP(model, energy=1.0), images(2, seed=1), images(8, seed=2)
+    learn(model, pegp, optimizer, old, [0, 1])
+    before, rows = answers(model, old)[:, :2], rows_of(layer_of(model, path))
+    learn(model, pegp, optimizer, new, [3, 4], steps=20)
+    now = rows_of(layer_of(model, path))
+    assert torch.equal(now[[0, 1, 2, 5]], rows[[0, 1, 2, 5]])
+    assert (now[[3, 4]] - rows[[3, 4]]).norm() > 1e-2  # new rows are free
+    assert relative_change(answers(model, old)[:, :2], before) <= 1e-9
+    assert path not in pegp.ranks()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_naming_it_is_the_same_as_having_it_found(name):
+    make, path = MODELS[name]
+    weights = []
+    for classifier in (None, path):
+        model = built(make)
+        optimizer = OPTIMIZERS["adamw_decay"]([p for p in model.parameters() if p.requires_grad])
+        pegp = PEGP(model, energy=1.0, classifier=classifier)
+        for t in range(2):
+            learn(model, pegp, optimizer, images(2, seed=t), [2 * t, 2 * t + 1], steps=3)
+        weights.append({n: p.detach() for n, p in model.named_parameters()})
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_a_linear_probe_has_a_classifier_alone():
+    make, path = WRAPPED["resnet"]
+    model = built(make)
+    model.requires_grad_(False)
+    layer_of(model, path).requires_grad_(True)
+    optimizer = OPTIMIZERS["adamw_decay"](layer_of(model, path).parameters())
+    pegp, old = PEGP(model, energy=1.0), images(2, seed=1, size=64)
+    learn(model, pegp, optimizer, old, [0, 1])
+    before = answers(model, old)[:, :2]
+    learn(model, pegp, optimizer, images(2, seed=2, size=64), [2, 3])
+    assert torch.equal(answers(model, old)[:, :2], before)
+    assert pegp.ranks() == {}
+
+
+def test_convolutions_that_are_trained_are_named_first():
+    model = built(WRAPPED["resnet"][0])
+    with pytest.raises(ValueError, match=r"no condition covers the trainable \S*conv\S*weight"):
+        PEGP(model).begin({0})
+
+
+def test_logits_that_are_no_layers_output_are_refused_in_the_first_forward_pass():
+    model = built(LogProbabilities)
+    pegp = PEGP(model)
+    pegp.begin({0, 1})
+    with pytest.raises(
+        ValueError, match=r"LogProbabilities is not known: .*classifier='fc'.*=False"
+    ):
+        model(images(1, seed=0))
+    assert not any(m._forward_hooks for m in model.modules())
+    named = PEGP(model, classifier="fc")
+    named.begin({0, 1})
+    model(images(1, seed=0))
+    assert list(named.coverage.heads) == ["fc"]
+
+
+def test_a_step_before_any_forward_pass_of_the_model_is_refused():
+    model = built(OwnHead)
+    pegp = PEGP(model)
+    pegp.begin({0, 1})
+    model.fc(torch.ones(1, 64).double()).sum().backward()
+    with pytest.raises(ValueError, match="no forward pass of the model has shown it"):
+        pegp.project_gradients()
+
+
+def test_another_layer_than_get_classifier_gives_is_noticed():
+    model = built(SecondHead)
+    pegp = PEGP(model)
+    pegp.begin({0, 1})
+    with pytest.raises(ValueError, match=r"gives vit.head, but its logits are the output of fc"):
+        model(images(1, seed=0))
+
+
+def test_a_model_may_be_said_to_have_none():
+    model = built(OwnHead)
+    pegp = PEGP(model, energy=1.0, classifier=False)
+    pegp.begin({0, 1})
+    model(images(1, seed=0))
+    assert "fc" in pegp.coverage.sites
+    assert find_heads(model, False) == {}
+
+
+def test_where_classes_are_never_told_the_last_layer_is_one_of_the_sites():
+    model = nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2))
+    pegp = PEGP(model, energy=1.0)
+    pegp.begin()
+    pegp.gather([torch.eye(4)[:1]])
+    pegp.extend()
+    assert pegp.ranks().keys() == {"0", "2"}
+    pegp.begin({0})
+    with pytest.raises(ValueError, match="no longer 2, newly 2"):
+        model(torch.eye(4))
+
+
+def test_a_frozen_layer_that_gives_the_logits_needs_no_rule():
+    model = built(OwnHead)
+    model.fc.requires_grad_(False)
+    pegp = PEGP(model, energy=1.0)
+    pegp.begin({0, 1})
+    model(images(1, seed=0))
+    assert pegp.coverage.heads == {}
+
+
+def test_names_are_the_models_own_in_torchs_wrappers():
+    plain, wrapped = PEGP(built(tuned_vit)), PEGP(nn.DataParallel(built(tuned_vit)))
+    for pegp in (plain, wrapped):
+        pegp.begin({0})
+        pegp.gather([images(2, seed=0)])
+        pegp.extend()
+    assert wrapped.ranks() == plain.ranks()
+    wrapped.load_state_dict(plain.state_dict())
+    assert len(wrapped.past.rows["head"].reference) == CLASSES
+
+
+@pytest.mark.parametrize("output", [torch.zeros(1, 2), {"logits": torch.zeros(1, 2)}, None, [1]])
+def test_logits_are_tensors_or_have_that_name(output):
+    logits = logits_of(output)
+    assert (logits is None) == (output in (None, [1]) if not torch.is_tensor(output) else False)

@@ -118,7 +118,7 @@ def labelled(where: str, dataset: LabelledDataset, class_names: Sequence[str]) -
         class_names: by label.
 
     Raises:
-        ValueError: there are not as many labels as images, or none; one is no whole number, or has
+        ValueError: there are not as many labels as images; one is no whole number, or has
             no name; two classes have one name.
     """
     repeated = [str(name) for name, count in Counter(class_names).items() if count > 1]
@@ -128,10 +128,9 @@ def labelled(where: str, dataset: LabelledDataset, class_names: Sequence[str]) -
             "be told of another; give each label a name of its own."
         )
     labels = labels_of(f"targets of {where}", dataset.targets)
-    if not labels or len(labels) != len(dataset):
+    if len(labels) != len(dataset):
         raise ValueError(
-            f"{where} has {len(labels)} labels for {len(dataset)} images; there must be one for "
-            "each, and at least one."
+            f"{where} has {len(labels)} labels for {len(dataset)} images; give each image one."
         )
     beyond = sorted({*labels} - {*range(len(class_names))})
     if beyond:

@@ -26,13 +26,18 @@ def from_datasets(
     ``called`` has what each experience is called in messages; None counts them from 0.
 
     Raises:
-        ValueError: there is no experience, or not as many data sets of the two kinds; labels and names
-            do not fit, see ``labelled``.
+        ValueError: there is no experience, or not as many data sets of the two kinds; one has no
+            image; labels and names do not fit, see ``labelled``.
     """
     if not train or len(train) != len(test):
         raise ValueError(
             f"train has {len(train)} data sets and test has {len(test)}; give one of each for every "
             "experience, and at least one."
+        )
+    empty = [i for i, parts in enumerate(zip(train, test, strict=True)) if not all(map(len, parts))]
+    if empty:
+        raise ValueError(
+            f"experiences {empty} have no training or no test image; add some, or leave them out."
         )
     transforms = {"train": (train_transform, None), "eval": (eval_transform, None)}
     names = called or [f"experience {i}" for i in range(len(train))]

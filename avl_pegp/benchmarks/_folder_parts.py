@@ -12,6 +12,9 @@ from avl_pegp.benchmarks._image_reading import DataError, named, printable
 _TRAIN = frozenset({"train", "training", "trainset"})
 _TEST = frozenset({"test", "testing", "tests", "testset"})
 _VALIDATION = frozenset({"val", "valid", "validation", "valset", "dev", "eval", "evaluation"})
+_OTHERS = frozenset(
+    {"holdout", "query", "gallery", "probe", "source", "target", "labelled", "unlabelled"}
+)
 _OF_A_ROW = frozenset({"fold", "split", "part", "subset"})  # with a number behind
 _FILLING = frozenset({"set", "data", "dataset", "images", "image", "imgs", "img"})
 
@@ -86,27 +89,33 @@ def refuse_parts(folder: Path, classes: Mapping[str, Sequence[str]], advice: str
             f"the classes? Then give {printable(folder / deep[0])}; else put the images of the class "
             "into its folder."
         )
-    split = [name for name in classes if find_parts(folder / name, sorted(inner[name]))]
+    _refuse_inner(folder, inner, len(deep) == len(classes))
+
+
+def _refuse_inner(folder: Path, inner: Mapping[str, set[str]], all_deep: bool) -> None:
+    """Refuse folders in class folders, by class, that divide the class or are classes themselves."""
+    root = printable(folder)
+    split = [name for name in inner if find_parts(folder / name, sorted(inner[name]))]
     if split:
         raise DataError(
-            f"{root} has {len(split)} of {len(classes)} class folders that are split into training "
+            f"{root} has {len(split)} of {len(inner)} class folders that are split into training "
             f"and test images themselves: {named(split)}. Put train/CLASS and test/CLASS there."
         )
     nested = [
         f"{other} in {name}"
         for name, folders in inner.items()
-        for other in sorted(folders & classes.keys() - {name})
+        for other in sorted(folders & inner.keys() - {name})
     ]
     if nested:
         raise DataError(
             f"{root} has {len(nested)} folders of one class in that of another: {named(nested)}. "
             "Move them to where they belong, or rename them."
         )
-    shared = set.intersection(*inner.values()) if len(deep) == len(classes) else set()
-    if len(shared) > max(1, len(classes)):
+    shared = set.intersection(*inner.values()) if all_deep else set()
+    if len(shared) >= max(2, len(inner)):
         raise DataError(
-            f"{root} has {len(classes)} folders with the same {len(shared)} folders in each: "
-            f"{named(sorted(shared))}. If these are the classes, and {named(list(classes))} are parts "
+            f"{root} has {len(inner)} folders with the same {len(shared)} folders in each: "
+            f"{named(sorted(shared))}. If these are the classes, and {named(list(inner))} are parts "
             "or domains, give one of them, or one folder with the classes; if they are not, put the "
             "images of each class into its folder."
         )
@@ -136,7 +145,7 @@ def _core(name: str) -> str:
 def _is_like_a_part(name: str) -> bool:
     words = set(_words(name))
     row = words & _OF_A_ROW and re.search(r"\d", name)
-    return bool(words & (_TRAIN | _TEST | _VALIDATION) or row)
+    return bool(words & (_TRAIN | _TEST | _VALIDATION | _OTHERS) or row)
 
 
 def _words(name: str) -> list[str]:

@@ -50,8 +50,8 @@ def image_folder(
     The folders of the two parts may be called otherwise, such as ``Training`` and ``testing``; where
     there is none to test on, ``val``, ``valid``, ``validation`` or ``dev`` is. Folders of such names
     are never taken for classes where there are images to train on beside them, or only folders in
-    them. ``class_folders`` says which files are read. Images are turned upright as their EXIF data
-    says.
+    them; nor are folders that all hold the same folders, unless they are more than those.
+    ``class_folders`` says which files are read. Images are turned upright as their EXIF data says.
 
     Args:
         data_root: the folder with ``train`` and ``test``, or with the class folders.

@@ -116,6 +116,8 @@ def test_a_level_too_many_in_the_parts_is_refused(tmp_path: Path, level: str) ->
         (["cat", "cat/train", "cat/val", "dog"], "1 of 2 class folders that are split .*: cat"),
         (["cat", "cat/dog", "dog"], "1 folders of one class in that of another: dog in cat"),
         (["cat/dog", "dog/cat"], "2 folders of one class in that of another"),
+        (crossed("query gallery", "cat dog emu"), "has folders gallery and query"),
+        (crossed("real sketch", "cat dog"), "2 folders with the same 2 folders in each: cat, dog"),
         (crossed("art photo sketch", "cat dog emu fox"), "3 folders with the same 4 folders"),
     ],
 )
@@ -130,7 +132,7 @@ def test_folders_in_folders_that_look_like_classes_are_refused(
     "folders",
     [
         crossed("cat dog", "images"),
-        crossed("cat dog", "indoor outdoor"),
+        ["cat/indoor", "cat/outdoor", "dog/indoor"],
         ["cat/old", "cat/new", "dog"],
         ["cat/cat", "dog/dog"],
     ],
@@ -139,6 +141,11 @@ def test_other_folders_in_class_folders_belong_to_the_class(tmp_path: Path, fold
     benchmark = image_folder(write(tmp_path, *folders), 2, test_fraction=0.5)
     assert benchmark.class_names == ("cat", "dog")
     assert benchmark.data["images"] == 2 * len(folders)
+
+
+def test_the_same_folders_in_each_are_no_matter_where_classes_are_more(tmp_path: Path) -> None:
+    root = write(tmp_path, *crossed("cat dog emu", "indoor outdoor"))
+    assert image_folder(root, 3, test_fraction=0.5).class_names == ("cat", "dog", "emu")
 
 
 def test_tiny_imagenet_is_not_taken_for_a_folder_of_images(miniature) -> None:

@@ -95,7 +95,8 @@ class ClassStatistics:
     def _discriminants(self) -> Tensor:
         """``(C, d)``, the rows Σ⁻¹ μ_c."""
         if self.shrinkage >= _REGULAR:
-            return torch.linalg.solve(self._covariance(), self.means.mT).mT
+            solved: Tensor = torch.linalg.solve(self._covariance(), self.means.mT)
+            return solved.mT
         values, vectors = torch.linalg.eigh(self._covariance())
         varies = values > values[-1] * len(values) * torch.finfo(values.dtype).eps
         means = self.means @ vectors
@@ -106,7 +107,8 @@ class ClassStatistics:
                 f"shrinkage={self.shrinkage}: class means differ in directions in which no class "
                 "varies, so that their distance is infinite; use a shrinkage above 0, such as 0.01"
             )
-        return (means[:, varies] / values[varies]) @ vectors[:, varies].mT
+        inverted: Tensor = (means[:, varies] / values[varies]) @ vectors[:, varies].mT
+        return inverted
 
     def _covariance(self) -> Tensor:
         """Σ; the unit matrix where no class has two samples."""

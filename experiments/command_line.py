@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from alone import alone
 from job import Job
 from methods import VIT, Menu, Method
 from rich.console import Console
@@ -43,13 +44,14 @@ BY_CLASS = (  # of downloaded data
 def run_all(jobs: Sequence[Job], out: Path, quiet: bool = False) -> None:
     """Run one job after another; the folder always holds the records of those that are done."""
     records: list[Record] = []
-    with bars(shown=not quiet):
-        for job in jobs:
-            records.append(job.run(out / "tensorboard" / job.name))
-            write_records(records, out / "results.json")
-    for pet in dict.fromkeys(job.pet for job in jobs):
-        draw(records, pet, out)
-    (out / "table.md").write_text(markdown_table(records) + "\n")
+    with alone(out, new=True):
+        with bars(shown=not quiet):
+            for job in jobs:
+                records.append(job.run(out / "tensorboard" / job.name))
+                write_records(records, out / "results.json")
+        for pet in dict.fromkeys(job.pet for job in jobs):
+            draw(records, pet, out)
+        (out / "table.md").write_text(markdown_table(records) + "\n")
     console = Console(quiet=quiet)
     console.print(console_table(records))
     console.print(f"Records, table, figures and TensorBoard logs are in {out}", soft_wrap=True)

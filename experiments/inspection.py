@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from alone import alone
 from avalanche.evaluation import PluginMetric
 from avalanche.training.determinism.rng_manager import RNGManager
 from job import Job
@@ -150,17 +151,17 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=DOCS)
     parser.add_argument("--epochs", type=int, default=3)
     args = parser.parse_args()
-    args.out.mkdir(parents=True, exist_ok=True)
-    job = Job("class_incremental", "split_digits", training=Training(epochs=args.epochs))
-    lora = replace(job, pet="lora", tuning=PETS["lora"])
-    prefix = replace(job, pet="prefix", tuning=PETS["prefix"])
-    runs = {name: trained(lora, name, does) for name, does in RUNS.items()}
-    prefixes = {
-        title: trained(prefix, name, METHODS[name])
-        for name, title in {"plain": "plain", "pegp": "PEGP"}.items()
-    }
-    for name, figure in pictures(runs, prefixes).items():
-        figure.savefig(args.out / f"{name}.png", dpi=110)
+    with alone(args.out):
+        job = Job("class_incremental", "split_digits", training=Training(epochs=args.epochs))
+        lora = replace(job, pet="lora", tuning=PETS["lora"])
+        prefix = replace(job, pet="prefix", tuning=PETS["prefix"])
+        runs = {name: trained(lora, name, does) for name, does in RUNS.items()}
+        prefixes = {
+            title: trained(prefix, name, METHODS[name])
+            for name, title in {"plain": "plain", "pegp": "PEGP"}.items()
+        }
+        for name, figure in pictures(runs, prefixes).items():
+            figure.savefig(args.out / f"{name}.png", dpi=110)
     print(f"Wrote the figures into {args.out}")
 
 

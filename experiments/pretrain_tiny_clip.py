@@ -33,6 +33,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from alone import alone
 from open_clip import SimpleTokenizer
 from open_clip.model import CLIP
 from torch import Tensor
@@ -218,13 +219,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
 
-    torch.manual_seed(args.seed)
-    model = create_tiny_clip()
-    torch.nn.init.normal_(model.token_embedding.weight, std=TOKEN_STD)
-    pretrain(model, args)
-    validate(model, args.seed)
-    weights = packed(model.state_dict(), tokens_in_use())
-    print(f"{args.out}: sha256 {write_weights(weights, args.out)}")
+    with alone(args.out, file=True):
+        torch.manual_seed(args.seed)
+        model = create_tiny_clip()
+        torch.nn.init.normal_(model.token_embedding.weight, std=TOKEN_STD)
+        pretrain(model, args)
+        validate(model, args.seed)
+        weights = packed(model.state_dict(), tokens_in_use())
+        print(f"{args.out}: sha256 {write_weights(weights, args.out)}")
 
 
 if __name__ == "__main__":

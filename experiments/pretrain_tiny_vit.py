@@ -21,6 +21,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from alone import alone
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 from tqdm import tqdm
@@ -95,13 +96,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
 
-    torch.manual_seed(args.seed)
-    classes = classes_of_characters()
-    model = create_tiny_vit(num_classes=int(classes.max()) + 1)
-    pretrain(model, classes, args)
-    print(f"validation accuracy {validation_accuracy(model, classes, args.seed):.3f}")
-    weights = {k: v for k, v in model.state_dict().items() if not k.startswith("head.")}
-    print(f"{args.out}: sha256 {write_weights(weights, args.out)}")
+    with alone(args.out, file=True):
+        torch.manual_seed(args.seed)
+        classes = classes_of_characters()
+        model = create_tiny_vit(num_classes=int(classes.max()) + 1)
+        pretrain(model, classes, args)
+        print(f"validation accuracy {validation_accuracy(model, classes, args.seed):.3f}")
+        weights = {k: v for k, v in model.state_dict().items() if not k.startswith("head.")}
+        print(f"{args.out}: sha256 {write_weights(weights, args.out)}")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
+from alone import alone
 from report_figures import Picture, pictures_of
 from report_records import read_folder, require_once, require_one_job
 from report_settings import Settings, command_of, settings_of
@@ -116,8 +117,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("report.html"), help="the page to write")
     args = parser.parse_args()
     try:
-        page = page_of(parts_of(args.results))
-        args.out.write_text(page, encoding="utf-8")
+        with alone(args.out, file=True):
+            args.out.write_text(page_of(parts_of(args.results)), encoding="utf-8")
     except (ValueError, OSError) as error:
         parser.error(str(error))
     print(f"Wrote {args.out}")

@@ -18,6 +18,7 @@ from itertools import cycle
 from pathlib import Path
 from statistics import mean
 
+from alone import alone
 from estimate import Step, cost_of, measure
 from job import RANDOM, Job
 from recipe import Published, Recipe
@@ -53,9 +54,10 @@ def main() -> None:
         parser.error(str(error))
     devices = cycle(args.device)
     jobs = [replace(j, machine=replace(j.machine, device=next(devices))) for j in jobs]
-    complete(jobs, args.out / args.table, args.workers)
     path = args.out / f"{args.table}.md"
-    path.write_text(page(args.table, recipes, runs, args.out / args.table))
+    with alone(args.out):
+        complete(jobs, args.out / args.table, args.workers)
+        path.write_text(page(args.table, recipes, runs, args.out / args.table))
     Console().print(f"Wrote {path}")
 
 

@@ -12,6 +12,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 
+from alone import alone
 from job import Job
 from tqdm.auto import tqdm
 
@@ -72,6 +73,8 @@ def many_runs(
 ) -> tuple[argparse.Namespace, list[Record]]:
     """A program of many runs: its flags, and the records of the jobs that they ask for.
 
+    While they are run, no other program may work in the same folder.
+
     Args:
         doc: what ``--help`` says.
         jobs_of: the jobs for these seeds.
@@ -91,7 +94,8 @@ def many_runs(
         missing_of(jobs, args.out)
     except (ValueError, OSError) as error:
         parser.error(f"--out {args.out}: {error}")
-    return args, complete(jobs, args.out, args.workers)
+    with alone(args.out):
+        return args, complete(jobs, args.out, args.workers)
 
 
 def label(job: Job) -> str:

@@ -15,6 +15,7 @@ import subprocess
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from alone import alone
 from report import page_of, parts_of
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -114,8 +115,7 @@ def main() -> None:
     args = parser.parse_args()
     try:
         browser = find_browser()
-        args.out.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory() as folder:
+        with TemporaryDirectory() as folder, alone(args.out):
             page = Path(folder) / "report.html"
             page.write_text(page_of(parts_of(args.results)), encoding="utf-8")
             for width, height in HEIGHTS.items():

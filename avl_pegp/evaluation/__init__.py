@@ -14,6 +14,7 @@ from avl_pegp.evaluation.encoding import (
 )
 from avl_pegp.evaluation.feature_figures import attention_mass, feature_map, in_the_plane
 from avl_pegp.evaluation.features import classifier_features, token_mass
+from avl_pegp.evaluation.folders import alone_at, prepare_folder
 from avl_pegp.evaluation.inspection import AccuracyImage, pegp_metrics
 from avl_pegp.evaluation.matching import matching
 from avl_pegp.evaluation.measured_drift import MeasuredDrift
@@ -26,7 +27,7 @@ from avl_pegp.evaluation.metrics import (
     new_task_accuracy,
 )
 from avl_pegp.evaluation.plasticity_figure import stability_plasticity
-from avl_pegp.evaluation.records import Record, prepare_folder, read_records, write_records
+from avl_pegp.evaluation.records import Record, read_records, write_records
 from avl_pegp.evaluation.retention import ZeroShotRetention
 from avl_pegp.evaluation.site_figures import (
     by_block,
@@ -56,6 +57,7 @@ __all__ = [
     "accuracy_and_forgetting",
     "accuracy_heat_map",
     "accuracy_over_time",
+    "alone_at",
     "attention_mass",
     "average_accuracy",
     "average_incremental_accuracy",

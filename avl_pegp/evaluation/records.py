@@ -6,7 +6,6 @@ import dataclasses
 import json
 import os
 import platform
-import tempfile
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from math import isnan
@@ -174,22 +173,3 @@ def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"{twice!r} stands twice in one object")
     return found
-
-
-def prepare_folder(out: Path) -> Path:
-    """Make the folder for a run's results, or refuse it before any time is spent.
-
-    Raises:
-        ValueError: it is not a folder, can't be written, or already holds something.
-    """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        if any(out.iterdir()):
-            raise ValueError(f"--out {out}: must be a new or an empty folder; it holds other files")
-        with tempfile.TemporaryFile(dir=out):
-            pass
-    except OSError as error:
-        raise ValueError(
-            f"--out {out}: can't be written ({error}); choose another folder"
-        ) from error
-    return out

@@ -1,0 +1,112 @@
+"""Every program with ``--out`` is alone there: a second ends at once, by name, and touches nothing."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import command_line
+import pytest
+import resumable
+
+from avl_pegp.evaluation import alone_at
+
+EXPERIMENTS = Path(importlib.import_module("alone").__file__).parent
+SETTINGS = (
+    "class_incremental",
+    "task_incremental",
+    "domain_incremental",
+    "online",
+    "clip_incremental",
+)
+MANY = ("results", "clip_results", "ablation", "search", "clip_search", "sweep_energy")
+FILES = ("pretrain_tiny_vit", "pretrain_tiny_clip", "report")
+FOLDERS = (*SETTINGS, *MANY, "reproduce", "inspection", "screenshots")
+FIRST = {
+    "reproduce": ["cifar100", "--weights", "random"],
+    "report": ["nowhere"],
+    "screenshots": ["nowhere"],
+}
+
+
+def test_no_program_with_out_is_forgotten():
+    """But for ``miniature``, which makes its folders, and refuses those that are there."""
+    shared = {"command_line": SETTINGS, "resumable": MANY}
+    named = {*FOLDERS, *FILES, "miniature"}
+    for file in EXPERIMENTS.glob("*.py"):
+        texts = [
+            n.value for n in ast.walk(ast.parse(file.read_text())) if isinstance(n, ast.Constant)
+        ]
+        if "--out" in texts and file.stem != "report_settings":
+            assert {*shared.get(file.stem, (file.stem,))} <= named, file
+
+
+@pytest.mark.parametrize("name", [*FOLDERS, *FILES])
+def test_a_second_program_is_refused_before_anything_is_done(
+    name, tmp_path, monkeypatch, capsys, forbidden
+):
+    program, out = importlib.import_module(name), tmp_path / "out"
+    argv = [f"{name}.py", *FIRST.get(name, []), "--out", str(out)]
+    monkeypatch.setattr(sys, "argv", argv)
+    with alone_at(out, file=name in FILES):
+        with pytest.raises(SystemExit, match="2"):
+            program.main()
+        said = capsys.readouterr().err
+        assert f"--out {out}: another program works there; wait until it ends" in said
+        held = [path.name for path in (out if name in FOLDERS else tmp_path).iterdir()]
+        assert [n for n in held if n != "cifar100"] == [".lock" if name in FOLDERS else ".out.lock"]
+
+
+@pytest.fixture
+def forbidden(monkeypatch):
+    """Nothing may be run, nor looked for."""
+
+    def never(*_, **__):
+        pytest.fail("it was run though the place was taken")
+
+    monkeypatch.setattr("job.Job.run", never)
+    monkeypatch.setattr(resumable, "complete", never)
+    monkeypatch.setattr("reproduce.complete", never)
+    monkeypatch.setattr("job.Job.stream", lambda job: SimpleNamespace(class_names=["a"]))
+    monkeypatch.setattr("inspection.trained", never)
+    monkeypatch.setattr("screenshots.find_browser", lambda: "browser")
+    for module in ("pretrain_tiny_vit", "pretrain_tiny_clip"):
+        monkeypatch.setattr(f"{module}.pretrain", never)
+
+
+def test_a_folder_that_was_filled_since_it_was_looked_at_is_refused(tmp_path, forbidden, capsys):
+    (tmp_path / "results.json").write_text("[]")
+    with pytest.raises(SystemExit, match="2"):
+        command_line.run_all([None], tmp_path, quiet=True)
+    assert "must be a new or an empty folder; it holds other files" in capsys.readouterr().err
+    assert (tmp_path / "results.json").read_text() == "[]"
+
+
+@pytest.mark.long
+def test_two_real_programs_do_not_share_a_folder(tmp_path):
+    """Both would end well, and the seeds of one would be lost."""
+
+    def start(seed):
+        flags = ["--out", "runs", "--quiet", "--seeds", seed]
+        program = [sys.executable, "-W", "ignore", EXPERIMENTS / "class_incremental.py", *flags]
+        with (tmp_path / f"said_{seed}").open("w") as said:
+            return subprocess.Popen(program, cwd=tmp_path, stderr=said)
+
+    both = {seed: start(seed) for seed in ("1", "2")}
+    try:
+        while all(process.poll() is None for process in both.values()):
+            time.sleep(0.1)
+        ((seed, refused),) = [(s, p) for s, p in both.items() if p.poll() is not None]
+        assert refused.returncode == 2
+        said = (tmp_path / f"said_{seed}").read_text()
+        assert "--out runs: another program works there" in said
+        assert any((tmp_path / "runs").iterdir())
+    finally:
+        for process in both.values():
+            process.kill()
+            process.wait()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import timm
+import timm.optim
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -24,6 +25,49 @@ OPTIMIZERS: dict[str, Callable[[Iterable], torch.optim.Optimizer]] = {
     "rmsprop": lambda p: torch.optim.RMSprop(p, lr=1e-3),
     "nadam": lambda p: torch.optim.NAdam(p, lr=1e-2, weight_decay=0.01),
 }
+MORE_OPTIMIZERS: dict[str, Callable[[Iterable], torch.optim.Optimizer]] = {
+    "adagrad": lambda p: torch.optim.Adagrad(p, lr=1e-2),
+    "adafactor": lambda p: torch.optim.Adafactor(p, lr=1e-2, weight_decay=0.1),
+    "averaged_sgd": lambda p: torch.optim.ASGD(p, lr=0.05),
+    "signs": lambda p: timm.optim.Lion(p, lr=1e-3, weight_decay=0.1),
+    "orthogonalised": lambda p: timm.optim.Muon(p, lr=2e-2, weight_decay=0.1),
+    "layerwise": lambda p: timm.optim.Lamb(p, lr=1e-2, weight_decay=0.1),
+    "curvature": lambda p: torch.optim.LBFGS(_all(p), lr=0.01, max_iter=1),
+    "two_steps": lambda p: SharpnessAware(p, lr=0.05, momentum=0.9),
+}
+
+
+class SharpnessAware(torch.optim.SGD):
+    """SAM (Foret et al., 2021, arXiv 2010.01412): the gradient of where the loss is worst nearby."""
+
+    radius = 0.05
+
+    @torch.no_grad()
+    def step(self, closure):
+        """``closure`` computes loss and gradients; it is called twice."""
+        with torch.enable_grad():
+            closure()
+        moved = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
+        before = [p.clone() for p in moved]
+        length = torch.stack([p.grad.norm() for p in moved]).norm() + 1e-12
+        for p in moved:
+            p.add_(p.grad, alpha=self.radius / float(length))
+        with torch.enable_grad():
+            loss = closure()
+        for p, start in zip(moved, before, strict=True):
+            p.copy_(start)
+        super().step()
+        return loss
+
+
+def _all(groups: Iterable) -> list[Tensor]:
+    """The parameters of all groups, for an optimizer that takes one."""
+    return [
+        p for group in groups for p in (group["params"] if isinstance(group, dict) else [group])
+    ]
+
+
+ASKING = (torch.optim.LBFGS, SharpnessAware)  # they ask for gradients themselves
 
 
 def small_vit(dtype: torch.dtype = torch.float64, seed: int = 0, **options) -> nn.Module:
@@ -48,11 +92,20 @@ def tune(
 ) -> None:
     """Train on one batch under ``pegp``."""
     model.train()
-    for _ in range(steps):
+
+    def closure() -> Tensor:
         optimizer.zero_grad()
-        F.cross_entropy(model(x), y).backward()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
         pegp.project_gradients()
-        optimizer.step()
+        return loss
+
+    for _ in range(steps):
+        if isinstance(optimizer, ASKING):
+            optimizer.step(closure)
+        else:
+            closure()
+            optimizer.step()
         pegp.project_step()
 
 

@@ -5,5 +5,15 @@ from avl_pegp.projection.energy import LinearRise
 from avl_pegp.projection.moments import Moment
 from avl_pegp.projection.pegp import PEGP
 from avl_pegp.projection.protection import Protection
+from avl_pegp.projection.rounding import RoundingWarning
 
-__all__ = ["PEGP", "Basis", "LinearRise", "Moment", "Projector", "Protection", "extend_basis"]
+__all__ = [
+    "PEGP",
+    "Basis",
+    "LinearRise",
+    "Moment",
+    "Projector",
+    "Protection",
+    "RoundingWarning",
+    "extend_basis",
+]

@@ -26,19 +26,38 @@ def hold_gradients(past: Past, coverage: Coverage, in_part: bool) -> None:
             site.write(memory.project(site.read(gradients)), gradients)
 
 
-def hold_weights(past: Past, coverage: Coverage, last: dict[str, Tensor] | None) -> None:
-    """Leave of each weight's change what lies in free directions, in place.
+def moves_of(
+    past: Past, coverage: Coverage, last: dict[str, Tensor] | None
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """By site: where the weight started, and how far it is from there.
 
     Args:
         past: what is protected.
         coverage: whose weights.
-        last: all trained tensors as the last step left them; ``None`` counts the change since the
-            bases grew.
+        last: all trained tensors as the last step left them, where directions are held in part only:
+            that must be applied to each step once. ``None`` starts where the bases grew, which serves
+            projections: rounding then never adds up.
     """
+    tensors, moves = coverage.tensors(), {}
+    for name, memory in past.memories.items():
+        site = coverage.sites[name]
+        weight = site.read(tensors)
+        start = memory.reference_like(weight) if last is None else site.read(last)
+        moves[name] = start, weight - start
+    return moves
+
+
+def hold_weights(past: Past, coverage: Coverage, moves: dict[str, tuple[Tensor, Tensor]]) -> None:
+    """Leave of each weight's move what lies in free directions, in place."""
     tensors = coverage.tensors()
     for name in past.frozen.keys() & tensors.keys():
         tensors[name].copy_(past.frozen[name])
-    for name, memory in past.memories.items():
+    written: set[str] = set()
+    for name, (start, move) in moves.items():
         site = coverage.sites[name]
-        start = None if last is None else site.read(last)
-        site.write(memory.kept(site.read(tensors), start), tensors)
+        if (
+            site.weight in written
+        ):  # the other side of a prompt: what its first side left of the move
+            move = site.read(tensors) - start
+        site.write(start + past.memories[name].project(move), tensors)
+        written.add(site.weight)

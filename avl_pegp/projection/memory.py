@@ -34,6 +34,8 @@ class SiteMemory:
         bases: U ``(d, k)`` of each group.
         cross: ``(G, out, d)``; ``changed``: a number; both about the reference.
         output_energy: ``Σ tr(W_t C_t W_tᵀ)``, what the drift is relative to.
+        project: what takes a step's part along the bases away.
+        size: the norm of the reference.
     """
 
     reference: Tensor
@@ -43,10 +45,12 @@ class SiteMemory:
     changed: float
     output_energy: float
     project: Projector = field(init=False, repr=False, compare=False)
+    size: float = field(init=False, repr=False, compare=False)
     _reference: Cast = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "project", Projector(self.bases))
+        object.__setattr__(self, "size", float(self.reference.norm()))
         object.__setattr__(self, "_reference", Cast(self.reference))
 
     @property
@@ -74,14 +78,9 @@ class SiteMemory:
         changed = self.changed + crossed + self.moment.energy(step)
         return 0.0 if changed < 0 else changed  # rounding; NaN stays
 
-    def kept(self, weight: Tensor, start: Tensor | None = None) -> Tensor:
-        """``start + P (weight − start)``: the weight with its step from ``start`` projected.
-
-        ``None`` starts at the reference, which serves projections: rounding then never adds up. What
-        holds directions in part only must be applied to each step once.
-        """
-        start = self._reference.like(weight) if start is None else start
-        return start + self.project(weight - start)
+    def reference_like(self, weight: Tensor) -> Tensor:
+        """The reference in the dtype and on the device of a weight; not to be changed in place."""
+        return self._reference.like(weight)
 
     def restarted(self, weight: Tensor) -> SiteMemory:
         """The memory of the same directions for a weight that begins anew, zero on old features."""

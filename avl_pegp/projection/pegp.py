@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Literal, get_args
@@ -17,12 +18,13 @@ from avl_pegp.projection.gathering import gather_all, of_no_rows
 from avl_pegp.projection.growth import grown
 from avl_pegp.projection.head_rows import HeadRows
 from avl_pegp.projection.heads import Classifier
-from avl_pegp.projection.holding import hold_gradients, hold_weights
+from avl_pegp.projection.holding import hold_gradients, hold_weights, moves_of
 from avl_pegp.projection.moments import Moment
 from avl_pegp.projection.observing import Observer, inference_state, nothing_compiled
 from avl_pegp.projection.own_calls import first_sample, require_own_calls
 from avl_pegp.projection.protection import Protection
 from avl_pegp.projection.rebasing import rebasable_modules
+from avl_pegp.projection.rounding import RoundingWarning, lengths_of, too_long
 from avl_pegp.projection.state import (
     Past,
     past_from_state,
@@ -126,6 +128,7 @@ class PEGP:
         self._rows = HeadRows({}, {}, None)
         # Weights after the latest step, where steps are held in part and each must be taken by itself.
         self._last: dict[str, Tensor] | None = None
+        self._has_warned = False
 
     @torch.no_grad()
     def begin(self, classes: Collection[int] | None = None) -> None:
@@ -193,15 +196,23 @@ class PEGP:
 
         The classifier's rows are held to their rule in ``"gradient"`` mode as well.
 
+        Warns:
+            RoundingWarning: once, where weights have moved so far that their rounding may change old
+                answers.
+
         Raises:
             RuntimeError: ``begin`` was not called.
+            ValueError: the step left NaN or infinite weights. They are as the optimizer left them.
         """
         self._require_begun()
         if self.project == "none":
             return
+        moves = moves_of(self.past, self._coverage, self._last)
+        lengths = lengths_of({name: move for name, (_, move) in moves.items()}, self._coverage)
         self._rows.hold(self._coverage.tensors(), self._last)
         if self.project == "step":
-            hold_weights(self.past, self._coverage, self._last)
+            hold_weights(self.past, self._coverage, moves)
+            self._warn_of_rounding(lengths)
         if not self.past.is_hard:
             tensors = self._coverage.tensors().items()
             self._last = {name: tensor.clone() for name, tensor in tensors}
@@ -410,6 +421,15 @@ class PEGP:
         """Put the rows of every head under the rule of this experience's classes."""
         self._rows = HeadRows(self._coverage.heads, self.past.rows, self._classes)
         self._rows.begin(self._coverage.tensors(), self._last, project)
+
+    def _warn_of_rounding(self, lengths: dict[str, float]) -> None:
+        """Say once where moves are so long that the promise may be broken; in part it is none."""
+        if self._has_warned or not self.past.is_hard:
+            return
+        message = too_long(self.past, self._coverage, lengths)
+        if message is not None:
+            self._has_warned = True
+            warnings.warn(message, RoundingWarning, stacklevel=3)
 
     def _energies(self) -> dict[str, float]:
         """The energy of every site and of the classifier, in this experience."""

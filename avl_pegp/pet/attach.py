@@ -231,11 +231,13 @@ def attach(model: nn.Module, *pets: PETConfig) -> Attachment:
 
     The PETs and the classifier (``model.get_classifier()``) stay trainable; the PETs take the
     model's device and dtype. LoRA and Adapter leave the output as it was: to the bit in timm's models,
-    in open_clip's but for rounding.
+    but for rounding in open_clip's, and a LoRA on ``qkv`` of Eva's and BEiT's. Gradients that frozen
+    tensors have are dropped, or an optimizer would go on moving them.
 
     Args:
-        model: a timm ``VisionTransformer``, or a model of the same form: ``blocks`` with ``norm1``,
-            ``attn``, ``norm2`` and ``mlp``; or what ``create_clip`` returns.
+        model: a vision transformer of timm, or a model of the same form: ``blocks`` with ``norm1``,
+            ``attn``, ``norm2`` and ``mlp``, all of one width; or what ``create_clip`` returns. For
+            Prefix and Prompt its attention must be one that ``avl_pegp.pet.forms`` knows.
         pets: ``LoRA``, ``Adapter``, ``Prefix`` and ``Prompt`` configurations, any mixture; for CLIP
             also ``LinearAdapter`` and ``Context``.
 
@@ -243,7 +245,9 @@ def attach(model: nn.Module, *pets: PETConfig) -> Attachment:
         A handle with ``detach()``; also a context manager that detaches at its end.
 
     Raises:
-        TypeError: the model is not of that form, or a layer is not what a PET needs.
+        TypeError: the model is not of that form, has several classifiers, or is wrapped; or a layer
+            is not what a PET needs. Where the model is, peft's LoRA on its linear layers is an
+            alternative that PEGP protects as well.
         ValueError: no PET given, blocks out of range, rank above a layer's width, the same PET twice.
         RuntimeError: the model already has PETs. After any error the model is as it was.
 

@@ -28,6 +28,7 @@ _NORMS = {"q_norm", "k_norm", "norm", "gate"}
 _FORMS = {  # where a forward is defined: the parts and tensors that it may use
     "avl_pegp.pet.fused.FusedAttention": _COMMON | _NORMS,
     "timm.layers.attention.Attention": _COMMON | _NORMS,
+    "timm.models.vision_transformer.Attention": _COMMON | _NORMS,  # of older versions of timm
     "timm.layers.attention.AttentionRope": _COMMON | _NORMS | _SPLIT,
     "timm.models.eva.EvaAttention": _COMMON | _NORMS | _SPLIT | {"q_bias", "v_bias"},
     "timm.models.beit.Attention": _COMMON | {"q_bias", "v_bias", "relative_position_bias_table"},

@@ -31,7 +31,8 @@ class Prompt:
 
     ``deep=False`` (approximate): L tokens p (L, C) join the sequence before the first of ``blocks``
     and leave after the last. The condition drops second-order terms, softmax, LayerNorm and every
-    later block, so old outputs are only nearly kept.
+    later block, so old outputs are only nearly kept. Between those blocks the sequence has L tokens
+    more, behind the model's own; ``forward_intermediates`` shows its own alone.
 
     Attaching changes the model's output.
 
@@ -43,6 +44,8 @@ class Prompt:
 
     Raises:
         ValueError: a field outside its range.
+        TypeError: at ``attach``, attention that can't be read; with ``deep=False`` blocks that know
+            their tokens by positions.
 
     Example:
         >>> Prompt(length=5, blocks=(1, 0)).blocks

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from avl_pegp.pet.towers import Tower
 
 _PLAIN = {"x", "attn_mask", "is_causal"}  # what a block may be given that knows of no positions
+_KNOWN = "timm.models.vision_transformer.forward_intermediates"
 _OPEN_CLIP = {"q_x", "k_x", "v_x", "attn_mask"}
 
 
@@ -44,13 +45,19 @@ def _keeps_shape(block: nn.Module, tokens: int, width: int) -> bool:
 
 
 def show_own_tokens(tower: Tower) -> None:
-    """Have ``forward_intermediates`` of what holds the blocks leave input tokens out, or refuse."""
+    """Have what holds the blocks show its own tokens alone, or refuse to show any.
+
+    ``forward_intermediates`` leaves input tokens out, where its form is known. Blocks can't be cut off
+    by ``prune_intermediate_layers``, as tokens would not leave.
+    """
     owner: Any = tower.model.get_submodule(tower.plan.blocks.rpartition(".")[0])
-    method = getattr(type(owner), "forward_intermediates", None)
-    if method is not None:
-        is_known = method.__module__ == "timm.models.vision_transformer"
-        instead = OwnTokens(owner) if is_known else Refused(type(owner).__name__)
-        tower.shadow(owner, "forward_intermediates", instead)
+    for method in ("forward_intermediates", "prune_intermediate_layers"):
+        function = getattr(type(owner), method, None)
+        if function is None:
+            continue
+        is_known = f"{function.__module__}.{method}" == _KNOWN
+        refused = Refused(f"{type(owner).__name__}.{method}()")
+        tower.shadow(owner, method, OwnTokens(owner) if is_known else refused)
 
 
 class OwnTokens:
@@ -92,11 +99,11 @@ class OwnTokens:
 class Refused:
     """A method that says that it can't be used now."""
 
-    def __init__(self, owner: str) -> None:
-        self.owner = owner
+    def __init__(self, method: str) -> None:
+        self.method = method
 
     def __call__(self, *_: Any, **__: Any) -> Any:
         raise TypeError(
-            f"forward_intermediates of a {self.owner} would show the tokens of Prompt(deep=False): "
-            "call it inside `with handle.disabled()`, or use Prompt(deep=True)"
+            f"{self.method} would show the tokens of Prompt(deep=False) as the model's own: detach() "
+            "first, or use Prompt(deep=True)"
         )

@@ -179,9 +179,19 @@ class TestBadInput:
         before = model(x)
         with attach(model, Prompt(3, deep=False)):
             assert model(x).shape == before.shape
-            with pytest.raises(TypeError, match=r"would show the tokens of Prompt\(deep=False\)"):
+            with pytest.raises(TypeError, match=r"forward_intermediates\(\) would show the tokens"):
                 model.forward_intermediates(x)
         assert torch.equal(model(x), before)
+
+    def test_blocks_can_not_be_cut_off_while_tokens_flow_through_them(self):
+        model, x = small_vit().eval(), images(1, seed=0)
+        before = model(x)
+        handle = attach(model, Prompt(3, deep=False))
+        with pytest.raises(TypeError, match=r"prune_intermediate_layers\(\) would show the tokens"):
+            model.prune_intermediate_layers([0])
+        assert torch.equal(handle.detach()(x), before)
+        model.prune_intermediate_layers([0], prune_head=False)
+        assert len(model.blocks) == 1
 
     def test_blocks_that_are_not_used_may_know_positions(self):
         model = small_vit()

@@ -8,6 +8,7 @@ import pickle
 import pytest
 import torch
 from avalanche.evaluation.metrics import accuracy_metrics
+from avalanche.logging import BaseLogger
 from avalanche.training.plugins import EvaluationPlugin
 from avalanche.training.supervised import Naive
 from models import OPTIMIZERS
@@ -36,6 +37,10 @@ PLUGINS = {
 every_plugin = pytest.mark.parametrize("kind", PLUGINS)
 
 
+def evaluator(*metrics):
+    return EvaluationPlugin(*metrics, loggers=[BaseLogger()])
+
+
 def run(plugin=None, **options):
     return naive(plugin=plugin, train_epochs=1, **options)
 
@@ -60,11 +65,11 @@ def test_another_model_is_refused_and_not_touched(kind):
 @every_plugin
 def test_in_the_midst_of_an_online_task_too(kind):
     first = run(PLUGINS[kind](), train_mb_size=4)
-    pieces = iter(online(4).train_stream)
+    pieces = iter(online(4))
     first.strategy.train(next(pieces), eval_streams=[])
     second = run(first.plugin, train_mb_size=4)
     with pytest.raises(ValueError, match="has learned from another model object"):
-        second.strategy.train(next(iter(online(4).train_stream)), eval_streams=[])
+        second.strategy.train(next(iter(online(4))), eval_streams=[])
     first.strategy.train(next(pieces), eval_streams=[])
 
 
@@ -82,7 +87,7 @@ def test_another_strategy_around_the_same_model_goes_on(kind, wrapped):
         criterion=MaskedCrossEntropy(),
         train_mb_size=4,
         plugins=[parts.plugin],
-        evaluator=EvaluationPlugin(accuracy_metrics(experience=True)),
+        evaluator=evaluator(accuracy_metrics(experience=True)),
     )
     again.train(benchmark.train_stream[1], eval_streams=[])
 
@@ -91,7 +96,7 @@ def test_another_strategy_around_the_same_model_goes_on(kind, wrapped):
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda s: pickle.loads(pickle.dumps(s))])
 def test_a_copied_strategy_goes_on(kind, copied):
     benchmark = stream()
-    parts = run(PLUGINS[kind](), evaluator=EvaluationPlugin(accuracy_metrics(experience=True)))
+    parts = run(PLUGINS[kind](), evaluator=evaluator(accuracy_metrics(experience=True)))
     parts.strategy.train(benchmark.train_stream[0], eval_streams=[])
     twin = copied(parts.strategy)
     twin.train(benchmark.train_stream[1], eval_streams=[])
@@ -142,9 +147,9 @@ METRICS = {
 @pytest.mark.parametrize("kind", METRICS)
 def test_metrics_of_one_model_do_not_go_on_with_another(kind):
     metrics, benchmark = METRICS[kind](), stream()
-    first = run(evaluator=EvaluationPlugin(*metrics))
+    first = run(evaluator=evaluator(*metrics))
     first.strategy.train(benchmark.train_stream[0], eval_streams=[])
-    second = run(evaluator=EvaluationPlugin(*metrics))
+    second = run(evaluator=evaluator(*metrics))
     with pytest.raises(ValueError, match="has learned from another model object"):
         second.strategy.train(benchmark.train_stream[0], eval_streams=[])
 
@@ -158,7 +163,7 @@ def test_metrics_are_about_the_plugin_of_the_strategy_at_hand():
             criterion=MaskedCrossEntropy(),
             train_mb_size=4,
             plugins=[plugin],
-            evaluator=EvaluationPlugin(metric),
+            evaluator=evaluator(metric),
         )
         strategy.train(benchmark.train_stream[0], eval_streams=[])
         assert metric.pegp is plugin.pegp

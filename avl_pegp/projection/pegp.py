@@ -28,7 +28,6 @@ from avl_pegp.projection.rounding import RoundingWarning, lengths_of, too_long
 from avl_pegp.projection.state import (
     Past,
     past_from_state,
-    require_same_answers,
     require_same_model,
     state_from_past,
 )
@@ -148,7 +147,6 @@ class PEGP:
                 that earlier experiences were gathered with.
         """
         self._look_over()
-        require_same_answers(self.past, self.model, self._coverage)
         self._energies()
         if self.rebase and not rebasable_modules(named_root(self.model), self._coverage.sites):
             raise ValueError("rebase=True, but the model has no LoRA or Adapter to start anew")
@@ -371,7 +369,8 @@ class PEGP:
         """Go on where ``state_dict`` left off, by ``begin``. Load the model's weights first.
 
         Raises:
-            ValueError: the state is not of this model. Nothing is then taken over.
+            ValueError: the state is damaged, or not of this model: other frozen weights, modules set
+                up otherwise, or other answers on a made input. Nothing is then taken over.
         """
         search = ClassifierSearch(self.classifier)
         search.restore(state)

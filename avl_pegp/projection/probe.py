@@ -41,10 +41,12 @@ class Probe:
 
     Attributes:
         call: as ``described_call`` gives it.
+        rows: how many rows the classifier had, 0 without one.
         outputs: floating-point tensors, on the CPU; with a classifier, what it received comes first.
     """
 
     call: dict[str, Any]
+    rows: int
     outputs: tuple[Tensor, ...]
 
     @classmethod
@@ -54,6 +56,7 @@ class Probe:
         call: dict[str, Any] | None,
         trained: Collection[str],
         heads: Collection[nn.Module],
+        rows: int,
     ) -> Probe | None:
         """Ask a model; ``None`` where it can't be: its call is unknown, or fails for one sample.
 
@@ -63,6 +66,7 @@ class Probe:
             trained: names of tensors to replace beside those that are trainable.
             heads: those of the classifier. Of several, each for a task of its own, what they receive
                 is noted alone, as more may come.
+            rows: how many a single one has, else 0.
         """
         if call is None:
             return None
@@ -70,20 +74,19 @@ class Probe:
             outputs = _answers(named_root(model), call, trained, heads)
         except Exception:  # any: it is the model's own code, on an input that nobody promised to it
             return None
-        return cls(call, outputs) if outputs else None
+        return cls(call, rows, outputs) if outputs else None
 
-    def differs(self, now: Probe | None, classes: Collection[int], rows: int) -> float:
+    def differs(self, now: Probe | None, classes: Collection[int]) -> float:
         """The largest difference of an output, relative to its size and to what rounding explains.
 
         Args:
             now: of the model in question; ``None`` differs without bound.
             classes: those of earlier experiences: of logits no others are compared.
-            rows: how many logits there were, 0 without a classifier.
         """
         if now is None or len(now.outputs) != len(self.outputs):
             return math.inf
         pairs = zip(self.outputs, now.outputs, strict=True)
-        return max(_difference(then, new, sorted(classes), rows) for then, new in pairs)
+        return max(_difference(then, new, sorted(classes), self.rows) for then, new in pairs)
 
 
 def _difference(then: Tensor, now: Tensor, classes: list[int], rows: int) -> float:

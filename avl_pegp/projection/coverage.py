@@ -108,8 +108,9 @@ def cover(
             f"{_of_own_kinds(root, uncovered)}"
         )
     if not sites and not heads:
+        held = f", and {', '.join(uncovered)} would be held for good" if uncovered else ""
         raise ValueError(
-            f"{type(root).__name__} has no trainable PET or linear layer to protect: "
+            f"{type(root).__name__} has no trainable PET or linear layer to protect{held}: "
             "attach(model, LoRA(...)) first, or make a layer trainable"
         )
     norms: dict[str, nn.Module] = {

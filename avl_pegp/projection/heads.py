@@ -117,9 +117,11 @@ def _only_layer(
     if may_be_frozen and not layers:
         layers = found
     if len(layers) > 1 or (is_named and not layers):
+        kinds = {path: m for path, m in place.named_modules() if m in layers}
         raise ValueError(
-            f"classifier={name!r} holds {len(layers)} linear layers to choose from: must be exactly "
-            "one, and trainable; name that layer itself"
+            f"classifier={name!r} holds {len(layers)} linear layers to choose from "
+            f"({', '.join(path or type(m).__name__ for path, m in kinds.items()) or 'none'}): must be "
+            "exactly one, and trainable; name that layer itself"
         )
     return layers[0] if layers else None
 

@@ -79,9 +79,11 @@ class AccuracyImage(PluginMetric[None]):
 
     def after_eval(self, strategy: SupervisedTemplate) -> list[MetricValue]:
         """Draw the matrices."""
-        stream = strategy.experience.origin_stream.name
         found = [m for m in strategy.evaluator.metrics if isinstance(m, AccuracyMatrices)]
-        matrices = found[0].of(stream) if found else {"task_aware": [[None]]}
+        if not found or strategy.experience is None:
+            return []
+        stream = strategy.experience.origin_stream.name
+        matrices = found[0].of(stream)
         if matrices["task_aware"][0][0] is None:
             return []
         panels = {_TITLES[view]: [matrix] for view, matrix in matrices.items()}

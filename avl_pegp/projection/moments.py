@@ -95,7 +95,7 @@ class Moment:
     def count(self) -> Tensor:
         """``(G,)``, how many rows there were."""
         last = self.stored[..., -1]
-        return last[:, -1] if self.squared else last.square().sum(1)
+        return last[:, -1] if self.squared else last.square().sum(1).round()
 
     def to(self, device: torch.device | str) -> Moment:
         """Itself where it is on this device, else a copy there."""
@@ -105,7 +105,12 @@ class Moment:
     def of_width(self, width: int) -> Tensor:
         """The part of C that a weight of this width meets: ``d``, or ``d + 1`` with a bias."""
         stored = self.stored[..., :width]
-        return stored[:, :width] if self.squared else stored.mT @ stored
+        if self.squared:
+            return stored[:, :width]
+        C = stored.mT @ stored
+        if width == self.stored.shape[-1]:
+            C[:, -1, -1] = self.count
+        return C
 
     def form(self, group: int, width: int) -> Form:
         """That part of one group, as it is kept."""

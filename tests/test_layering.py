@@ -85,7 +85,7 @@ def test_every_public_name_can_be_had_and_unknown_ones_list_them():
         avl_pegp.Lora  # noqa: B018
 
 
-EXTRAS = ("open_clip", "peft", "jinja2", "pydantic")
+EXTRAS = ("open_clip", "peft")
 
 
 @pytest.mark.parametrize("room", ["", *(f".{name}" for name in MAY_IMPORT)])

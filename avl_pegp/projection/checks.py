@@ -55,12 +55,10 @@ def count(value: Any, name: str, below: float = 2**62) -> int:
 
 
 def number(value: Any, name: str, low: float) -> float:
-    """A finite number of at least ``low``."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise damaged(name, value, "a number")
-    if not math.isfinite(value) or value < low:
-        raise damaged(name, value, f"a finite number of at least {low:g}")
-    return float(value)
+    """A finite float of at least ``low``."""
+    if not isinstance(value, float) or not math.isfinite(value) or value < low:
+        raise damaged(name, value, f"a finite float of at least {low:g}")
+    return value
 
 
 def text(value: Any, name: str) -> str:

@@ -21,7 +21,6 @@ from avl_pegp.projection.rebasing import rebasable_modules
 from avl_pegp.projection.state import (
     Past,
     past_from_state,
-    require_same_answers,
     require_same_model,
     state_from_past,
 )
@@ -135,7 +134,6 @@ class PEGP:
                 that earlier experiences were gathered with.
         """
         self._look_over()
-        require_same_answers(self.past, self.model, self._coverage)
         self._energies()
         if self.rebase and not rebasable_modules(self.model, self._coverage.sites):
             raise ValueError("rebase=True, but the model has no LoRA or Adapter to start anew")
@@ -321,7 +319,8 @@ class PEGP:
         """Go on where ``state_dict`` left off, by ``begin``. Load the model's weights first.
 
         Raises:
-            ValueError: the state is not of this model. Nothing is then taken over.
+            ValueError: the state is damaged, or not of this model: other frozen weights, modules set
+                up otherwise, or other answers on a made input. Nothing is then taken over.
         """
         coverage = cover(self.model, self.classifier, self.exclude, self.freeze_uncovered)
         check_weights = self.project == "step"

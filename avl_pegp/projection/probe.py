@@ -40,10 +40,12 @@ class Probe:
 
     Attributes:
         call: as ``described_call`` gives it.
+        rows: how many rows the classifier had, 0 without one.
         outputs: floating-point tensors, on the CPU; with a classifier, what it received comes first.
     """
 
     call: dict[str, Any]
+    rows: int
     outputs: tuple[Tensor, ...]
 
     @classmethod
@@ -53,6 +55,7 @@ class Probe:
         call: dict[str, Any] | None,
         trained: Collection[str],
         head: nn.Module | None,
+        rows: int,
     ) -> Probe | None:
         """Ask a model; ``None`` where it can't be: its call is unknown, or fails for one sample.
 
@@ -61,6 +64,7 @@ class Probe:
             call: what it takes.
             trained: names of tensors to replace beside those that are trainable.
             head: the classifier.
+            rows: how many it has, 0 without one.
         """
         if call is None:
             return None
@@ -68,20 +72,19 @@ class Probe:
             outputs = _answers(unwrapped(model), call, trained, head)
         except Exception:  # any: it is the model's own code, on an input that nobody promised to it
             return None
-        return cls(call, outputs) if outputs else None
+        return cls(call, rows, outputs) if outputs else None
 
-    def differs(self, now: Probe | None, classes: Collection[int], rows: int) -> float:
+    def differs(self, now: Probe | None, classes: Collection[int]) -> float:
         """The largest difference of an output, relative to its size and to what rounding explains.
 
         Args:
             now: of the model in question; ``None`` differs without bound.
             classes: those of earlier experiences: of logits no others are compared.
-            rows: how many logits there were, 0 without a classifier.
         """
         if now is None or len(now.outputs) != len(self.outputs):
             return math.inf
         pairs = zip(self.outputs, now.outputs, strict=True)
-        return max(_difference(then, new, sorted(classes), rows) for then, new in pairs)
+        return max(_difference(then, new, sorted(classes), self.rows) for then, new in pairs)
 
 
 def _difference(then: Tensor, now: Tensor, classes: list[int], rows: int) -> float:

@@ -140,8 +140,11 @@ def present_probe(
     model: nn.Module, coverage: Coverage, trained: tuple[str, ...], call: dict[str, Any] | None
 ) -> Probe | None:
     """What the model answers now; see ``Probe.of``."""
-    head = None if coverage.head is None else coverage.head.module
-    return Probe.of(model, call, trained, head)
+    head = coverage.head
+    if head is None:
+        return Probe.of(model, call, trained, None, 0)
+    rows = head.read(coverage.tensors()).shape[1]
+    return Probe.of(model, call, trained, head.module, rows)
 
 
 def require_same_answers(past: Past, model: nn.Module, coverage: Coverage) -> None:
@@ -149,8 +152,7 @@ def require_same_answers(past: Past, model: nn.Module, coverage: Coverage) -> No
     if past.probe is None:
         return
     now = present_probe(model, coverage, past.trained, past.probe.call)
-    rows = 0 if past.rows.reference is None else len(past.rows.reference)
-    if not past.probe.differs(now, past.rows.seen, rows) <= 1:
+    if not past.probe.differs(now, past.rows.seen) <= 1:
         raise ValueError(
             "the model answers a made input otherwise than when features were gathered, with the same "
             "frozen weights: it computes something else now (an activation, a scale, a forward pass "
@@ -169,7 +171,7 @@ def state_from_past(past: Past) -> dict[str, Any]:
         "trained": list(past.trained),
         "backbone": past.backbone,
         "settings": dict(past.settings),
-        "probe": probe and {"call": probe.call, "outputs": list(probe.outputs)},
+        "probe": probe and {"call": probe.call, "rows": probe.rows, "outputs": list(probe.outputs)},
         "moments": [checks.moment_to_state(moment) for moment in moments.values()],
         "sites": {
             name: {"moment": order[id(memory.moment)], **memory_to_state(memory)}
@@ -257,8 +259,9 @@ def _named(state: dict[str, Any], key: str, read: Callable[[Any, str], T]) -> di
 def _probe_from_state(state: Any) -> Probe | None:
     if state is None:
         return None
-    state = checks.entries(state, "state['probe']", "call", "outputs")
+    state = checks.entries(state, "state['probe']", "call", "rows", "outputs")
     call = checks.entries(state["call"], "state['probe']['call']", "args", "kwargs")
     outputs = checks.items(state["outputs"], "state['probe']['outputs']")
     names = [f"state['probe']['outputs'][{i}]" for i in range(len(outputs))]
-    return Probe(call, tuple(map(checks.floating, outputs, names)))
+    rows = checks.count(state["rows"], "state['probe']['rows']")
+    return Probe(call, rows, tuple(map(checks.floating, outputs, names)))

@@ -82,7 +82,8 @@ def test_what_can_not_be_found_is_refused_and_may_be_named(plugin):
 def test_online_streams_find_it_with_the_first_minibatch(boundaries):
     model, plugin = built(OwnHead), PEGPPlugin(energy=1.0, every=2, progress=False)
     statistics = ClassStatisticsPlugin(progress=False)
-    strategy = strategy_of(model, plugin, statistics, criterion=nn.CrossEntropyLoss())
+    once = {"criterion": nn.CrossEntropyLoss(), "train_epochs": 1}
+    strategy = strategy_of(model, plugin, statistics, **once)
     strategy.train(online(4, boundaries), eval_streams=[])
     assert plugin.pegp.past.rows["fc"].seen == set(range(6))
     assert statistics.statistics.counts.tolist() == [6] * 6
@@ -120,6 +121,15 @@ def features(model, experience):
     return model.eval().model(images_of(experience))
 
 
+@pytest.fixture
+def double():
+    """Avalanche's multi-head models give logits of the default dtype."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.usefixtures("double")
 class TestHeadsForTasks:
     """Avalanche's multi-head models: each head is under the rule of its own."""
 

@@ -21,7 +21,11 @@ MAY_IMPORT = {  # layer: other layers of the package that it may know
     "plugins": {"pet", "projection", "backbones"},
     "evaluation": {"pet", "projection", "backbones", "plugins"},
 }
-SHARED = {"fingerprint", "wrappers"}  # files at the package's root that every layer may know
+SHARED = {
+    "classifiers",
+    "fingerprint",
+    "wrappers",
+}  # files at the package's root that every layer may know
 HEAVY = set(
     "avalanche timm torchvision matplotlib PIL sklearn rich safetensors tensorboard peft".split()
 )

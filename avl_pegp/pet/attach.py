@@ -33,6 +33,11 @@ class Attachment(nn.Module):
         self._changes = Changes(model)
         self._tensors: tuple[str, ...] = ()
 
+    @property
+    def model(self) -> nn.Module:
+        """The model that the PETs are on."""
+        return self._model[0]
+
     def _build(self) -> None:
         """Freeze the model and put the PETs in."""
         model = self._model[0]
@@ -169,7 +174,7 @@ class Attachment(nn.Module):
     def _require_in_place(self, call: str) -> nn.Module:
         """The model, where all that attach put into it is still there."""
         model = self._model[0]
-        if getattr(model, ATTACHMENT, None) is not self:
+        if attachment_of(model) is not self:
             raise RuntimeError(f"{call} after the PETs were detached: attach them again first")
         missing = self._changes.missing()
         if missing:
@@ -222,7 +227,8 @@ class Attachment(nn.Module):
 
 def attachment_of(model: nn.Module) -> Attachment | None:
     """The handle of the PETs on this model, or ``None``; a deep copy of a model has its own."""
-    found = getattr(model, ATTACHMENT, None)
+    own = model._modules.get(ATTACHMENT)  # a model may look elsewhere for its attributes
+    found = own if own is not None else getattr(model, ATTACHMENT, None)
     return found if isinstance(found, Attachment) else None
 
 

@@ -14,6 +14,7 @@ from torch import nn
 from avl_pegp.fingerprint import changed_settings, digest_of, frozen_tensors, settings_of
 from avl_pegp.pet.rebase import KeepsEarlier
 from avl_pegp.pet.trainable import classifier_of
+from avl_pegp.wrappers import unwrapped
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class FrozenModel:
     @classmethod
     def of(cls, model: nn.Module, tuned: Collection[str]) -> FrozenModel:
         """Of a model with its PETs; ``tuned`` names what is not frozen."""
-        head = set(classifier_of(model).modules())
+        head = set(classifier_of(unwrapped(model)).modules())
         apart = [path for path, module in model.named_modules() if module in head]
         of_pets = {
             name

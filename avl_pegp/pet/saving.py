@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from avl_pegp.pet.attach import attach, attachment_of
+from avl_pegp.pet.attach import Attachment, attach
 from avl_pegp.pet.pet_file import PETFile, read_pet_file, written
 from avl_pegp.pet.saved_model import FrozenModel
-from avl_pegp.wrappers import named_root
+from avl_pegp.wrappers import named_root, path_of
 
 _OLD_CONFIG, _FILE = "pet.json", "pet.safetensors"
 
@@ -42,11 +43,11 @@ def save_pet(model: nn.Module, folder: str | os.PathLike[str]) -> None:
         ...     os.listdir(folder)
         ['pet.safetensors']
     """
-    model = named_root(model)
-    attachment = attachment_of(model)
-    if attachment is None:
+    tuned = _Tuned.of(model)
+    if tuned is None:
         raise ValueError(f"{type(model).__name__} has no PETs to save: attach them first")
-    tensors = {name: t.detach().cpu().contiguous() for name, t in attachment.tensors().items()}
+    model, attachment = tuned.model, tuned.attachment
+    tensors = {name: t.detach().cpu().contiguous() for name, t in tuned.tensors().items()}
     _require_finite(tensors, "the model")
     frozen = FrozenModel.of(model, tensors)
     content = written(PETFile(attachment.pets, tensors, frozen))
@@ -93,20 +94,21 @@ def load_pet(model: nn.Module, folder: str | os.PathLike[str]) -> None:
         >>> bool((other.blocks[0].attn.qkv.A.weight == model.blocks[0].attn.qkv.A.weight).all())
         True
     """
-    model, folder = named_root(model), Path(folder)
+    folder = Path(folder)
     file = read_pet_file(folder / _FILE, folder / _OLD_CONFIG)
-    attached = attachment_of(model)
-    if attached is not None and attached.pets != file.pets:
+    attached = _Tuned.of(model)
+    if attached is not None and attached.attachment.pets != file.pets:
         raise ValueError(
-            f"the model has {attached.pets}, but {folder} holds {file.pets}: detach() first"
+            f"the model has {attached.attachment.pets}, but {folder} holds {file.pets}: detach() first"
         )
-    attachment = attached or attach(model, *file.pets)
-    before, own = attachment.earlier(), attachment.tensors()
+    tuned = attached or _Tuned(named_root(model), attach(named_root(model), *file.pets))
+    model, attachment = tuned.model, tuned.attachment
+    before, own = attachment.earlier(), tuned.tensors()
     held = {**_parts_of(model, file.tensors), **own}
     copies = {name: tensor.clone() for name, tensor in held.items()}
     try:
-        attachment.take_earlier(file.tensors)
-        target = {**_parts_of(model, file.tensors), **attachment.tensors()}
+        attachment.take_earlier(tuned.inside(file.tensors))
+        target = {**_parts_of(model, file.tensors), **tuned.tensors()}
         _require_fit(file.tensors, target, folder)
         _require_finite(file.tensors, str(folder))
         file.require_unchanged()
@@ -124,6 +126,47 @@ def load_pet(model: nn.Module, folder: str | os.PathLike[str]) -> None:
     for name, parameter in model.named_parameters():
         if name in target.keys() - own.keys():  # made trainable after attach, or not in the file
             parameter.requires_grad_(True)
+
+
+@dataclass(frozen=True)
+class _Tuned:
+    """A model with PETs, or one around it that adds tensors of its own, as heads for tasks."""
+
+    model: nn.Module
+    attachment: Attachment
+
+    @classmethod
+    def of(cls, model: nn.Module) -> _Tuned | None:
+        """The model without wrappers that have no tensors; ``None`` where it has no PETs."""
+        model = named_root(model)
+        attachment = next((m for m in model.modules() if isinstance(m, Attachment)), None)
+        if attachment is None:
+            return None
+        tuned = cls(model, attachment)
+        return tuned if tuned._around() else cls(attachment.model, attachment)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that answers depend on beside the frozen model, by the names of ``model``."""
+        prefix = self._prefix()
+        inside = {f"{prefix}{n}": t for n, t in self.attachment.tensors().items()}
+        return {**inside, **self._around()}
+
+    def inside(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Those of the model with the PETs, by its own names."""
+        prefix = self._prefix()
+        return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+
+    def _prefix(self) -> str:
+        path = path_of(self.model, self.attachment.model)
+        return f"{path}." if path else ""
+
+    def _around(self) -> dict[str, Tensor]:
+        """The tensors that are not of the model with the PETs."""
+        if self.model is self.attachment.model:
+            return {}
+        named = [*self.model.named_parameters(), *self.model.named_buffers()]
+        prefix = self._prefix()
+        return {name: t.detach() for name, t in named if not name.startswith(prefix)}
 
 
 def _parts_of(model: nn.Module, names: Iterable[str]) -> dict[str, Tensor]:

@@ -7,17 +7,21 @@ from typing import Any
 
 from torch import nn
 
+from avl_pegp.classifiers import task_heads
 from avl_pegp.wrappers import unwrapped
 
 ATTACHMENT = "pet_attachment"  # the name of the handle in its model
 
 
 def classifier_of(model: Any) -> nn.Module:
-    """The model's own classifier, ``model.get_classifier()``.
+    """The model's own classifier: its heads for tasks, or else ``model.get_classifier()``.
 
     Raises:
         TypeError: it is not one module, as with the two heads of a distilled DeiT.
     """
+    heads = task_heads(model)
+    if heads is not None:
+        return heads
     classifier = model.get_classifier()
     if not isinstance(classifier, nn.Module):
         found = f"a {type(classifier).__name__}"

@@ -28,6 +28,7 @@ from avl_pegp.projection import PEGP, Protection
 from avl_pegp.projection.energy import Energy
 from avl_pegp.projection.heads import Classifier
 from avl_pegp.projection.pegp import Projection
+from avl_pegp.projection.prompts import trains_text
 
 
 class PEGPPlugin(SupervisedPlugin[SupervisedTemplate]):
@@ -229,7 +230,7 @@ class PEGPPlugin(SupervisedPlugin[SupervisedTemplate]):
 
     def _protect(self, references: Iterable[Any]) -> None:
         """Keep what the model answers on these inputs as it is before any training."""
-        if self.pegp.trains_text:
+        if trains_text(self.pegp.model):
             raise ValueError(
                 "references with a PET in the text tower: they are images, and say nothing of the texts "
                 "that are to be kept; leave references out, or tune the image side alone"

@@ -45,6 +45,11 @@ class Coverage:
         """All whose features are gathered: the sites, and the heads of the classifier."""
         return {**self.sites, **self.heads}
 
+    @property
+    def known_heads(self) -> Collection[str] | None:
+        """The paths of the heads; ``None`` where the model does not say what its classifier is."""
+        return self.heads if self.is_known else None
+
     def tensors(self) -> dict[str, Tensor]:
         """The trainable tensors without their gradients, to be read and written in place."""
         return {name: p.detach() for name, p in self.trained.items()}

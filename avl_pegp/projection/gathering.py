@@ -1,4 +1,4 @@
-"""One pass over an experience: every batch is shown to the model while its sites are watched.
+"""The features of an experience: gathered in a pass of their own, or while it is trained on.
 
 A site that is not called may be a branch that these inputs do not take: then nothing of it is theirs
 to protect. Or its weight is read from outside, so that its features can't be seen: then the model is
@@ -7,16 +7,78 @@ refused.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, cast
 
 from torch import Tensor, nn
 
+from avl_pegp.projection.calls import FirstCall
 from avl_pegp.projection.moments import Moment
-from avl_pegp.projection.observing import Observer
+from avl_pegp.projection.observing import Observer, nothing_compiled
 from avl_pegp.projection.own_calls import first_sample, require_unread
 from avl_pegp.projection.sites import Site
+
+
+class Features:
+    """What the sites of a model received in the present experience, as moments.
+
+    Attributes:
+        moments: by site and by head of the classifier.
+        call: the first call of the model.
+    """
+
+    def __init__(self) -> None:
+        self.moments: dict[str, Moment] = {}
+        self.call = FirstCall()
+
+    def gather(
+        self,
+        loader: Iterable[Any],
+        forward: Callable[[Any], object] | None,
+        model: nn.Module,
+        sites: Mapping[str, Site],
+        try_first: Callable[[Callable[[], object]], None],
+    ) -> None:
+        """Add those of a pass over all batches, once it went well; see ``gather_all``."""
+        observer = self._observer(sites)
+        with observer.watching(), self.call.watching(model):
+            gather_all(loader, forward, model, observer, sites, try_first)
+        self.moments = observer.moments
+
+    @contextmanager
+    def watching(
+        self, model: nn.Module, sites: Mapping[str, Site], samples: int | None
+    ) -> Iterator[None]:
+        """A block whose one forward pass adds its features, of the first ``samples`` of the batch."""
+        observer = self._observer(sites, samples)
+        with observer.watching(), self.call.watching(model), nothing_compiled():
+            yield
+        observer.end_of_batch()
+        self.moments = observer.moments
+
+    def complete(self, sites: Mapping[str, Site], idle: Mapping[str, Site]) -> dict[str, Moment]:
+        """The moments of all sites; idle ones, of which none need be there, have no rows.
+
+        Raises:
+            RuntimeError: nothing was gathered.
+            ValueError: a site was never called.
+        """
+        if not any(moment.count.any() for moment in self.moments.values()):
+            raise RuntimeError("extend() without statistics: call gather(loader) first")
+        moments = {**{name: _of_no_rows(site) for name, site in idle.items()}, **self.moments}
+        silent = [name for name in sites if name not in moments]
+        if silent:
+            raise ValueError(
+                f"the forward pass never called {', '.join(silent)}: such a layer's weight is read "
+                "from outside, so that its features can't be seen; freeze it"
+            )
+        return moments
+
+    def _observer(self, sites: Mapping[str, Site], samples: int | None = None) -> Observer:
+        modules = {name: (site.module, site.groups) for name, site in sites.items()}
+        return Observer(modules, self.moments, samples)
 
 
 def gather_all(
@@ -64,7 +126,7 @@ def gather_all(
         )
     for name, site in sites.items():
         if name not in observer.moments:
-            observer.moments[name] = of_no_rows(site)
+            observer.moments[name] = _of_no_rows(site)
 
 
 def _shown(
@@ -101,7 +163,7 @@ def _show_first_sample(
     return None if show is None else show()
 
 
-def of_no_rows(site: Site) -> Moment:
+def _of_no_rows(site: Site) -> Moment:
     """The moment of a site to which no feature came."""
     weight = cast(Tensor, site.module.weight)
     width = weight.shape[-2 if site.transposed else -1]

@@ -14,12 +14,7 @@ from avl_pegp.projection.memory import SiteMemory, extended
 from avl_pegp.projection.moments import Moment
 from avl_pegp.projection.protection import Protection
 from avl_pegp.projection.rebasing import rebasable_modules, rebased
-from avl_pegp.projection.state import (
-    Past,
-    present_probe,
-    present_settings,
-    require_same_model,
-)
+from avl_pegp.projection.state import Past, present_settings, require_same_model
 from avl_pegp.wrappers import named_root
 
 
@@ -44,7 +39,7 @@ def grown(
         energies: by site and by head.
         protection: the rule by which bases grow.
         rebase: whether LoRAs and adapters start anew.
-        call: what the model was called with while gathering, for the probe.
+        call: what the model was called with while gathering.
 
     Raises:
         ValueError: the model is another than the one that was learned from.
@@ -82,6 +77,6 @@ def grown(
         trained,
         backbone or digest_of(frozen_tensors(model, trained)),
         present_settings(model, coverage),
-        present_probe(model, coverage, trained, call),
+        past.call or call,
         named_root(model),
     )

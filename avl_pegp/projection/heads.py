@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol, cast, runtime_checkable
 
 from torch import Tensor, nn
 
+from avl_pegp.classifiers import HasClassifier, task_heads
 from avl_pegp.wrappers import named_root, unwrapped
 
 Classifier = str | Literal[False] | None
@@ -18,20 +19,6 @@ Classifier = str | Literal[False] | None
 
 Heads = dict[str, nn.Linear]
 """Linear layers by their path, as ``named_root(model)`` has it."""
-
-
-@runtime_checkable
-class HasClassifier(Protocol):
-    """A model that says what its classifier is, as timm's do: a module, or several."""
-
-    def get_classifier(self) -> nn.Module | tuple[nn.Module, ...]: ...
-
-
-@runtime_checkable
-class HasTaskHeads(Protocol):
-    """A module with a head for each task, as Avalanche's ``MultiHeadClassifier``."""
-
-    classifiers: nn.ModuleDict
 
 
 @runtime_checkable
@@ -88,24 +75,14 @@ def find_heads(
 
 def _places(model: nn.Module, root: nn.Module) -> list[nn.Module] | None:
     """The modules that are or hold a head each; ``None`` where the model does not say."""
-    many = [module for module in root.modules() if _is_many(module)]
-    if len(many) > 1:
-        raise ValueError(
-            f"classifier=None, but {type(root).__name__} has {len(many)} modules with a head for each "
-            "task: must be one; name its path by classifier="
-        )
-    if many:
-        return list(cast(HasTaskHeads, many[0]).classifiers.values())
+    many = task_heads(root)
+    if many is not None:
+        return list(cast(nn.ModuleDict, many.classifiers).values())
     inner = unwrapped(model)
     if not isinstance(inner, HasClassifier):
         return None
     found = inner.get_classifier()
     return list(found) if isinstance(found, tuple | list) else [found]
-
-
-def _is_many(module: nn.Module) -> bool:
-    """Whether the module itself, and not one that it hands attributes on from, has task heads."""
-    return isinstance(module._modules.get("classifiers"), nn.ModuleDict)
 
 
 def _only_layer(

@@ -2,36 +2,34 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-from avl_pegp.projection.calls import FirstCall
 from avl_pegp.projection.classifier_search import ClassifierSearch
 from avl_pegp.projection.coverage import Coverage, cover
 from avl_pegp.projection.energy import Energy, energies_at, require_valid
-from avl_pegp.projection.gathering import gather_all, of_no_rows
+from avl_pegp.projection.gathering import Features
 from avl_pegp.projection.growth import grown
 from avl_pegp.projection.head_rows import HeadRows
 from avl_pegp.projection.heads import Classifier
 from avl_pegp.projection.holding import hold_gradients, hold_weights, moves_of
-from avl_pegp.projection.moments import Moment
-from avl_pegp.projection.observing import Observer, inference_state, nothing_compiled
+from avl_pegp.projection.observing import inference_state
 from avl_pegp.projection.own_calls import first_sample, require_own_calls
+from avl_pegp.projection.prompts import own_prompts, trains_text
 from avl_pegp.projection.protection import Protection
 from avl_pegp.projection.rebasing import rebasable_modules
-from avl_pegp.projection.rounding import RoundingWarning, lengths_of, too_long
+from avl_pegp.projection.rounding import RoundingWatch, lengths_of
 from avl_pegp.projection.state import (
     Past,
     past_from_state,
     require_same_model,
     state_from_past,
 )
-from avl_pegp.wrappers import named_root, unwrapped
+from avl_pegp.wrappers import named_root
 
 Projection = Literal["step", "gradient", "none"]
 
@@ -118,8 +116,7 @@ class PEGP:
                 "use project='step'"
             )
         self.past = Past()
-        self._gathered: dict[str, Moment] = {}
-        self._call = FirstCall()
+        self._features = Features()
         self._coverage = Coverage()
         self._begun = False
         self._classes: Collection[int] | None = None
@@ -127,7 +124,7 @@ class PEGP:
         self._rows = HeadRows({}, {}, None)
         # Weights after the latest step, where steps are held in part and each must be taken by itself.
         self._last: dict[str, Tensor] | None = None
-        self._has_warned = False
+        self._rounding = RoundingWatch()
 
     @torch.no_grad()
     def begin(self, classes: Collection[int] | None = None) -> None:
@@ -151,9 +148,12 @@ class PEGP:
         if self.rebase and not rebasable_modules(named_root(self.model), self._coverage.sites):
             raise ValueError("rebase=True, but the model has no LoRA or Adapter to start anew")
         self._coverage.require_still()
+        for parameter in self.model.parameters():
+            if not parameter.requires_grad:  # or an optimizer would step it, by decay and momentum
+                parameter.grad = None
         self._classes = classes
         if classes is not None:
-            self._search.begin(self.model, self._known_heads(), self._classifier_found)
+            self._search.begin(self.model, self._coverage.known_heads, self._classifier_found)
         self._begin_rows(self.project != "none")
         self._begun = True
         self.project_step()
@@ -179,7 +179,7 @@ class PEGP:
         self._require_begun()
         self._coverage.require_still()
         if self._classes is not None:
-            self._search.require_over(self.model, self._known_heads())
+            self._search.require_over(self.model, self._coverage.known_heads)
         gradients = self._coverage.gradients()
         self._rows.notice(gradients)
         if self.project == "none":
@@ -210,7 +210,7 @@ class PEGP:
         self._rows.hold(self._coverage.tensors(), self._last)
         if self.project == "step":
             hold_weights(self.past, self._coverage, moves)
-            self._warn_of_rounding(lengths)
+            self._rounding.look(self.past, self._coverage, lengths)
         if not self.past.is_hard:
             tensors = self._coverage.tensors().items()
             self._last = {name: tensor.clone() for name, tensor in tensors}
@@ -240,12 +240,9 @@ class PEGP:
         self._look_over()
         if self._begun:
             self.project_step()
-        observer = self._observer()
-        watched = self._call.watching(self.model)
-        with inference_state(self.model), self._own_prompts(), observer.watching(), watched:
+        with inference_state(self.model), own_prompts(self.model, self._classes):
             sites = self._coverage.observed()
-            gather_all(loader, forward, self.model, observer, sites, self._try_calls)
-        self._gathered = observer.moments
+            self._features.gather(loader, forward, self.model, sites, self._try_calls)
 
     @torch.no_grad()
     def try_calls(self, batch: Any, forward: Callable[[Any], object]) -> None:
@@ -282,18 +279,15 @@ class PEGP:
                 replaced since ``begin``, or a model that trains on class prompts.
         """
         self._require_begun()
-        if self.trains_text:
+        if trains_text(self.model):
             raise ValueError(
                 "the text side is trained in a stream whose statistics come from training: a training "
                 "step shows the prompts of all classes, also of those to come; train the image side "
                 "alone, or use a stream of whole experiences"
             )
         self._coverage.require_current(self.model)
-        observer = self._observer(samples)
-        with observer.watching(), self._call.watching(self.model), nothing_compiled():
+        with self._features.watching(self.model, self._coverage.observed(), samples):
             yield
-        observer.end_of_batch()
-        self._gathered = observer.moments
 
     @torch.inference_mode(False)
     @torch.no_grad()
@@ -305,13 +299,12 @@ class PEGP:
                 never called while gathering.
             RuntimeError: nothing was gathered.
         """
-        if not any(moment.count.any() for moment in self._gathered.values()):
-            raise RuntimeError("extend() without statistics: call gather(loader) first")
-        gathered = {**self._of_idle_heads(), **self._gathered}
-        self._require_all_seen(gathered)
+        heads = self._coverage.heads
+        unused = heads.keys() - self._rows.in_use if len(heads) > 1 else set()
+        idle = {name: heads[name] for name in unused}
+        gathered = self._features.complete(self._coverage.observed(), idle)
         if self._begun:
             self.project_step()
-        self._search.end()
         self.past = grown(
             self.past,
             named_root(self.model),
@@ -320,10 +313,9 @@ class PEGP:
             self._energies(),
             self.protection,
             self.rebase,
-            self.past.probe.call if self.past.probe else self._call.description,
+            self._features.call.description,
         )
-        self._gathered, self._begun, self._classes, self._last = {}, False, None, None
-        self._call = FirstCall()
+        self._end()
 
     def restarted(self) -> list[nn.Parameter]:
         """Where branches start anew after each experience, their parameters; else none.
@@ -363,7 +355,7 @@ class PEGP:
         extended are left out. Save between experiences where ``protection`` holds in part: the state
         cannot tell its steps within one from the weights of another model.
         """
-        return state_from_past(self.past)
+        return state_from_past(self.past, named_root(self.model), self._coverage)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where ``state_dict`` left off, by ``begin``. Load the model's weights first.
@@ -378,16 +370,15 @@ class PEGP:
         check_weights = self.project == "step"
         self.past = past_from_state(state, named_root(self.model), coverage, check_weights)
         self._coverage, self._search = coverage, search
-        self._gathered, self._begun, self._classes, self._last = {}, False, None, None
-        self._call = FirstCall()
+        self._end()
 
-    @property
-    def trains_text(self) -> bool:
-        """Whether the model trains on class prompts, also behind wrappers."""
-        return bool(getattr(unwrapped(self.model), "trains_text", False))
+    def _end(self) -> None:
+        """The experience is over."""
+        self._search.end()
+        self._features, self._begun, self._classes, self._last = Features(), False, None, None
 
     def _look_over(self) -> None:
-        if self._gathered:
+        if self._features.moments:
             self._coverage.require_current(self.model)
         coverage = self._covered()
         require_same_model(self.past, named_root(self.model), coverage)
@@ -395,9 +386,6 @@ class PEGP:
 
     def _covered(self) -> Coverage:
         return cover(self.model, self._search.classifier, self.exclude, self.freeze_uncovered)
-
-    def _known_heads(self) -> Collection[str] | None:
-        return self._coverage.heads if self._coverage.is_known else None
 
     def _find_classifier(self, run: Callable[[], object]) -> None:
         """Where it is not known yet, run the model to see it."""
@@ -407,7 +395,7 @@ class PEGP:
                 run()
             finally:
                 self._search.end()
-            self._search.require_over(self.model, self._known_heads())
+            self._search.require_over(self.model, self._coverage.known_heads)
 
     @torch.no_grad()
     def _classifier_found(self) -> None:
@@ -421,45 +409,9 @@ class PEGP:
         self._rows = HeadRows(self._coverage.heads, self.past.rows, self._classes)
         self._rows.begin(self._coverage.tensors(), self._last, project)
 
-    def _warn_of_rounding(self, lengths: dict[str, float]) -> None:
-        """Say once where moves are so long that the promise may be broken; in part it is none."""
-        if self._has_warned or not self.past.is_hard:
-            return
-        message = too_long(self.past, self._coverage, lengths)
-        if message is not None:
-            self._has_warned = True
-            warnings.warn(message, RoundingWarning, stacklevel=3)
-
     def _energies(self) -> dict[str, float]:
         """The energy of every site and of the classifier, in this experience."""
         return energies_at(self.energy, self._coverage.observed(), self.past.experiences)
-
-    def _observer(self, samples: int | None = None) -> Observer:
-        observed = self._coverage.observed().items()
-        modules = {name: (site.module, site.groups) for name, site in observed}
-        return Observer(modules, self._gathered, samples)
-
-    def _own_prompts(self) -> AbstractContextManager[None]:
-        """Where class prompts are trained on, those of the present classes alone."""
-        if not self.trains_text:
-            return nullcontext()
-        model: Any = unwrapped(self.model)
-        own: AbstractContextManager[None] = model.only(self._classes)
-        return own
-
-    def _of_idle_heads(self) -> dict[str, Moment]:
-        """Of several heads, those that this experience does not use have nothing to protect."""
-        heads = self._coverage.heads
-        idle = heads.keys() - self._rows.in_use if len(heads) > 1 else set()
-        return {name: of_no_rows(heads[name]) for name in idle}
-
-    def _require_all_seen(self, moments: Collection[str]) -> None:
-        silent = [name for name in self._coverage.observed() if name not in moments]
-        if silent:
-            raise ValueError(
-                f"the forward pass never called {', '.join(silent)}: such a layer's weight is read "
-                "from outside, so that its features can't be seen; freeze it"
-            )
 
     def _require_begun(self) -> None:
         if not self._begun:

@@ -9,6 +9,7 @@ transformer move 12 times as far, old features change by 1e-4 in float32; 35 tim
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
 
 import torch
@@ -23,6 +24,22 @@ _LONG = {torch.float32: 10.0, torch.float64: 32.0}  # in units of the weight's s
 
 class RoundingWarning(UserWarning):
     """Weights moved so far that rounding may disturb old answers more than ``PEGP`` promises."""
+
+
+class RoundingWatch:
+    """Says once where weights moved so far that the promise may be broken."""
+
+    def __init__(self) -> None:
+        self._has_warned = False
+
+    def look(self, past: Past, coverage: Coverage, lengths: Mapping[str, float]) -> None:
+        """Look at the moves that projection has left; what is held in part promises nothing."""
+        if self._has_warned or not past.is_hard:
+            return
+        message = _too_long(past, coverage, lengths)
+        if message is not None:
+            self._has_warned = True
+            warnings.warn(message, RoundingWarning, stacklevel=4)
 
 
 def lengths_of(moves: Mapping[str, Tensor], coverage: Coverage) -> dict[str, float]:
@@ -49,7 +66,7 @@ def lengths_of(moves: Mapping[str, Tensor], coverage: Coverage) -> dict[str, flo
     return lengths
 
 
-def too_long(past: Past, coverage: Coverage, lengths: Mapping[str, float]) -> str | None:
+def _too_long(past: Past, coverage: Coverage, lengths: Mapping[str, float]) -> str | None:
     """What to warn of: the sites that moved too far; ``None`` where none did."""
     far: dict[str, float] = {}
     for name, memory in past.memories.items():

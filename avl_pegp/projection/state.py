@@ -48,7 +48,7 @@ class Past:
         trained: names of all tensors that were trained.
         backbone: digest of everything else.
         settings: how the modules were set up, but for the classifier.
-        probe: what the model answered on a made input; ``None`` where it can't be asked.
+        call: what the model was called with, to ask it again; ``None`` where that can't be described.
         model: the object that was learned from, without wrappers. No part of a state.
     """
 
@@ -59,7 +59,7 @@ class Past:
     trained: tuple[str, ...] = ()
     backbone: str = ""
     settings: dict[str, str] = field(default_factory=dict)
-    probe: Probe | None = None
+    call: dict[str, Any] | None = None
     model: nn.Module | None = None
 
     @property
@@ -136,22 +136,18 @@ def present_settings(model: nn.Module, coverage: Coverage) -> dict[str, str]:
     return settings_of(model, tuple(coverage.heads))
 
 
-def present_probe(
-    model: nn.Module, coverage: Coverage, trained: tuple[str, ...], call: dict[str, Any] | None
-) -> Probe | None:
-    """What the model answers now; see ``Probe.of``."""
+def _present_probe(past: Past, model: nn.Module, coverage: Coverage) -> Probe | None:
+    """What the model answers now on a made input; see ``Probe.of``."""
     heads = [head.module for head in coverage.heads.values()]
     rows = [head.read(coverage.tensors()).shape[1] for head in coverage.heads.values()]
-    return Probe.of(model, call, trained, heads, rows[0] if len(rows) == 1 else 0)
+    return Probe.of(model, past.call, past.trained, heads, rows[0] if len(rows) == 1 else 0)
 
 
-def require_same_answers(past: Past, model: nn.Module, coverage: Coverage) -> None:
+def _require_same_answers(past: Past, then: Probe, model: nn.Module, coverage: Coverage) -> None:
     """Raise ValueError where the model computes something else, though weights and settings agree."""
-    if past.probe is None:
-        return
-    now = present_probe(model, coverage, past.trained, past.probe.call)
+    now = _present_probe(past, model, coverage)
     seen: set[int] = set().union(*(rows.seen for rows in past.rows.values()))
-    if not past.probe.differs(now, seen) <= 1:
+    if not then.differs(now, seen) <= 1:
         raise ValueError(
             "the model answers a made input otherwise than when features were gathered, with the same "
             "frozen weights: it computes something else now (an activation, a scale, a forward pass "
@@ -159,11 +155,17 @@ def require_same_answers(past: Past, model: nn.Module, coverage: Coverage) -> No
         )
 
 
-def state_from_past(past: Past) -> dict[str, Any]:
-    """Dicts and lists of tensors and numbers; moments that sites share are stored once."""
+def state_from_past(past: Past, model: nn.Module, coverage: Coverage) -> dict[str, Any]:
+    """Dicts and lists of tensors and numbers; moments that sites share are stored once.
+
+    Args:
+        past: what is known.
+        model: which it is about; it is asked what it answers on a made input.
+        coverage: of the model.
+    """
     moments = {id(memory.moment): memory.moment for memory in past.memories.values()}
     order = {key: i for i, key in enumerate(moments)}
-    probe = past.probe
+    probe = _present_probe(past, model, coverage)
     state = {
         "format": _FORMAT,
         "experiences": past.experiences,
@@ -198,9 +200,11 @@ def past_from_state(
         ValueError: another format, a damaged value, another backbone, set-up, function, set of sites,
             shape, or other weights.
     """
-    past = replace(_read(state), model=named_root(model))
+    past, probe = _read(state)
+    past = replace(past, model=named_root(model))
     require_same_model(past, model, coverage)
-    require_same_answers(past, model, coverage)
+    if probe is not None:
+        _require_same_answers(past, probe, model, coverage)
     tensors = coverage.tensors()
     for name, memory in past.memories.items():
         if check_weights and memory.leak(coverage.sites[name].read(tensors)) > _LEAK:
@@ -211,7 +215,8 @@ def past_from_state(
     return past
 
 
-def _read(state: Any) -> Past:
+def _read(state: Any) -> tuple[Past, Probe | None]:
+    """The past, and what the model answered on a made input."""
     if not isinstance(state, dict) or state.get("format") != _FORMAT:
         raise ValueError(
             f"state['format'] must be {_FORMAT}: give what state_dict() returned, by this version"
@@ -227,6 +232,7 @@ def _read(state: Any) -> Past:
         entry = checks.entries(entry, path, "moment", *MEMORY_KEYS)
         number = checks.count(entry["moment"], f"{path}['moment']", below=len(moments))
         memories[name] = memory_from_state({**entry, "moment": moments[number]}, path)
+    probe = _probe_from_state(state["probe"])
     past = Past(
         checks.count(state["experiences"], "state['experiences']"),
         memories,
@@ -241,7 +247,7 @@ def _read(state: Any) -> Past:
         ),
         checks.text(state["backbone"], "state['backbone']"),
         _named(state, "settings", checks.text),
-        _probe_from_state(state["probe"]),
+        None if probe is None else probe.call,
     )
     if bool(past.experiences) != bool(memories or past.rows):
         raise checks.damaged(
@@ -249,7 +255,7 @@ def _read(state: Any) -> Past:
         )
     if checks.checksum({k: v for k, v in state.items() if k != "checksum"}) != state["checksum"]:
         raise checks.damaged("state['checksum']", state["checksum"], "that of all other entries")
-    return past
+    return past, probe
 
 
 def _named(state: dict[str, Any], key: str, read: Callable[[Any, str], T]) -> dict[str, T]:

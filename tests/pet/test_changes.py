@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from avalanche.models import as_multitask
 from models import images, small_vit
 from torch import nn
 from torch.nn import functional as F
 from traces import assert_untouched, trace
 
 import avl_pegp.pet
-from avl_pegp.pet import Adapter, LoRA, Prefix, Prompt, attach, attachment_of
+from avl_pegp.pet import Adapter, LoRA, Prefix, Prompt, attach, attachment_of, pet_parameters
 
 ROOM = str(Path(avl_pegp.pet.__file__).parent)
 MIXTURES = {
@@ -219,3 +220,14 @@ class TestPrinting:
         assert "blocks.*.attn (3)" in str(handle)
         handle.detach()
         assert str(handle) == "Attachment(Prefix(length=2, blocks=None, tower='image'); detached)"
+
+
+def test_a_model_with_heads_for_tasks_is_taken_and_comes_back():
+    model = as_multitask(small_vit(torch.float32), "head")
+    trainable = [name for name, p in model.named_parameters() if p.requires_grad]
+    with attach(model, LoRA(2)) as handle:
+        assert all(p.requires_grad for p in model.head.parameters())
+        assert len(pet_parameters(model, head_lr=0.1)) == 3
+        assert "390 of them in the classifier" in str(handle)
+    assert [name for name, p in model.named_parameters() if p.requires_grad] == trainable
+    assert not any("pet_attachment" in name for name, _ in model.named_modules())

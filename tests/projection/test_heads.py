@@ -15,10 +15,11 @@ from heads import (
     layer_of,
     tuned_vit,
 )
-from models import OPTIMIZERS, images, relative_change
+from models import OPTIMIZERS, images, relative_change, small_vit
 from torch import nn
 from torch.nn import functional as F
 
+from avl_pegp.pet import LoRA, Prompt, attach, pet_parameters
 from avl_pegp.projection import PEGP
 from avl_pegp.projection.heads import find_heads, logits_of
 
@@ -169,6 +170,25 @@ def test_names_are_the_models_own_in_torchs_wrappers():
     assert wrapped.ranks() == plain.ranks()
     wrapped.load_state_dict(plain.state_dict())
     assert len(wrapped.past.rows["head"].reference) == CLASSES
+
+
+@pytest.mark.parametrize("pet", [LoRA(4), Prompt(4)], ids=repr)
+@pytest.mark.parametrize("used_before", [False, True])
+def test_a_compiled_model_is_trained_and_gathered_without_a_word(pet, used_before, caplog):
+    torch.manual_seed(0)
+    inner = small_vit()
+    attach(inner, pet)
+    model = torch.compile(inner, backend="eager")
+    optimizer = OPTIMIZERS["adamw_decay"](pet_parameters(model))
+    pegp, old = PEGP(model, energy=1.0), images(2, seed=1)
+    if used_before:
+        answers(model, old)
+    learn(model, pegp, optimizer, old, [0, 1], steps=3)
+    before = answers(model, old)[:, :2]
+    learn(model, pegp, optimizer, images(4, seed=2), [2, 3], steps=3)
+    assert relative_change(answers(model, old)[:, :2], before) <= 1e-9
+    assert not any("_orig_mod" in name for name in pegp.ranks())
+    assert not [record for record in caplog.records if record.levelname != "DEBUG"]
 
 
 @pytest.mark.parametrize("output", [torch.zeros(1, 2), {"logits": torch.zeros(1, 2)}, None, [1]])

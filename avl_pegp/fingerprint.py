@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Collection, Iterator, Mapping
+from functools import cache
 from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
@@ -129,7 +130,8 @@ def _settings(
             yield name, text
 
 
-def _arguments(kind: type[nn.Module]) -> Collection[str]:
+@cache
+def _arguments(kind: Any) -> Collection[str]:
     return inspect.signature(kind.__init__).parameters.keys()
 
 

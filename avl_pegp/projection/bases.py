@@ -102,7 +102,7 @@ def grow(
         noise: share of the energy that may be the features' own rounding.
         power: eigenvalues count as energy in this power.
     """
-    d, size = len(basis), seen.largest()
+    d, size = len(basis), seen.energy() if energy < 1 else seen.largest()
     if size <= 0:
         return basis
     # Relative to C, never to what is left of it beyond the basis: that may be noise alone.

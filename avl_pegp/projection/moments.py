@@ -52,13 +52,9 @@ class Moment:
             )
             first, *rest = (cls(_triangular(x), False, eps) for x in chunks)
             return sum(rest, start=first)
-        matrix = rows.new_zeros(groups, d + 1, d + 1, dtype=torch.float64)
-        for chunk in rows.split(_ROWS_AT_ONCE, dim=1):
-            x = chunk.double()
-            matrix[:, :d, :d] += x.mT @ x
-            matrix[:, d, :d] += x.sum(1)
-        matrix[:, :d, d] = matrix[:, d, :d]
-        matrix[:, d, d] = rows.shape[1]
+        matrix, *others = map(_product, rows.split(_ROWS_AT_ONCE, dim=1))
+        for other in others:
+            matrix += other
         return cls(matrix, True, eps)
 
     @classmethod
@@ -158,7 +154,8 @@ class Moment:
 
     def is_finite(self) -> bool:
         """False where a feature was NaN or infinite, or too large to be squared."""
-        numbers = self.stored if self.squared else self.stored.square().sum()
+        diagonal = self.stored.diagonal(dim1=1, dim2=2)  # no entry is larger than two of its
+        numbers = diagonal if self.squared else self.stored.square().sum()
         return bool(torch.isfinite(numbers).all())
 
     def to_state(self) -> dict[str, Any]:
@@ -180,6 +177,17 @@ def _needs_factor(rows: int, width: int, feature_eps: float) -> bool:
     Between half the width and all of it, making R anew with every batch costs more than it saves.
     """
     return rows <= width // 2 or feature_eps**2 < _EPS64
+
+
+def _product(rows: Tensor) -> Tensor:
+    """C ``(G, d + 1, d + 1)``, float64, of rows ``(G, n, d)`` with a 1 behind each."""
+    groups, n, d = rows.shape
+    x = rows.double()
+    matrix, sums = x.new_empty(groups, d + 1, d + 1), x.sum(1)
+    matrix[:, :d, :d] = x.mT @ x
+    matrix[:, d, :d] = matrix[:, :d, d] = sums
+    matrix[:, d, d] = n
+    return matrix
 
 
 def _triangular(rows: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Protocol, cast, runtime_checkable
+from typing import ClassVar, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,12 +19,13 @@ from torch import Tensor, nn
 from avl_pegp.projection.observing import inference_state
 
 
-@runtime_checkable
 class Contracted(Protocol):
-    """A module that says over which axis of its weight its input is contracted: −1 or −2."""
+    """A module whose class says over which axis of its weight its input is contracted: −1 or −2."""
 
-    contracted_dim: int
-    weight: nn.Parameter
+    contracted_dim: ClassVar[int]
+
+    @property
+    def weight(self) -> nn.Parameter: ...
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,9 @@ def find_sites(model: nn.Module, ignored: Collection[str]) -> dict[str, Site]:
 
 def _has_own_weight(module: nn.Module) -> bool:
     """Whether it is contracted with a weight that is a parameter, not computed from others."""
-    return isinstance(module, nn.Linear | Contracted) and isinstance(module.weight, nn.Parameter)
+    # By the class: to look through all modules for a protocol's members takes long.
+    is_contracted = isinstance(module, nn.Linear) or hasattr(type(module), "contracted_dim")
+    return is_contracted and isinstance(module.weight, nn.Parameter)
 
 
 @torch.no_grad()

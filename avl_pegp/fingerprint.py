@@ -101,7 +101,8 @@ def settings_of(model: nn.Module, apart: Collection[str] = ()) -> dict[str, str]
     """
     found = {}
     modules = dict(named_root(model).named_modules())
-    arguments = {kind: _arguments(kind) for kind in {type(module) for module in modules.values()}}
+    kinds: set[Any] = {type(module) for module in modules.values()}
+    arguments = {kind: _arguments(kind) for kind in kinds}
     for path, module in modules.items():
         path = own_name(path)
         if not any(path == other or path.startswith(f"{other}.") for other in apart):

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from avl_pegp.projection.nested import tensors_in
 from avl_pegp.wrappers import named_root
 
 
@@ -52,7 +53,7 @@ def described_call(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str
         >>> described_call((torch.zeros(8, 3),), {})["args"]["items"]
         [{'shape': [1, 3], 'dtype': 'float32', 'low': 0.0, 'high': 0.0}]
     """
-    batch = next((len(t) for t in _tensors([args, dict(kwargs)]) if t.dim()), 0)
+    batch = next((len(t) for t in tensors_in([args, dict(kwargs)]) if t.dim()), 0)
     try:
         return {"args": _described(args, batch), "kwargs": _described(dict(kwargs), batch)}
     except TypeError:
@@ -101,11 +102,3 @@ def _made(description: Mapping[str, Any], generator: torch.Generator, device: to
     drawn = torch.rand(description["shape"], generator=generator, dtype=torch.float64)
     values = low + (high - low) * drawn
     return (values if dtype.is_floating_point else values.round()).to(device, dtype)
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, Mapping | list | tuple):
-        for part in value.values() if isinstance(value, Mapping) else value:
-            yield from _tensors(part)

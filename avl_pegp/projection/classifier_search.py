@@ -67,7 +67,8 @@ class LogitsWatch:
 class ClassifierSearch:
     """What is known of a model's classifier: what was told, or what a first forward pass shows.
 
-    What ``get_classifier()`` gives is checked in that pass too: a model may have another layer behind.
+    What was told, and what ``get_classifier()`` gives, is checked in that pass too: another layer's
+    output may be the logits.
 
     Args:
         told: a path, ``False`` for none, ``None`` where it is to be found.
@@ -76,7 +77,7 @@ class ClassifierSearch:
     def __init__(self, told: Classifier) -> None:
         self._told: Classifier = told
         self._shown: Classifier = None
-        self._is_checked = told is not None
+        self._is_checked = told is False
         self._watch: LogitsWatch | None = None
 
     @property
@@ -102,7 +103,7 @@ class ClassifierSearch:
 
         Raises:
             ValueError: nothing is known, and the model is compiled; in the pass, no linear layer's
-                output is the logits, or another's than what ``get_classifier()`` gives.
+                output is the logits, or another's than what was told or ``get_classifier()`` gives.
         """
         self.end()
         if self._is_checked or (heads is not None and len(heads) != 1):
@@ -137,11 +138,8 @@ class ClassifierSearch:
         if heads is None:
             self._shown = path_shown(model, path)
             found()
-        elif path is not None and path not in heads:
-            raise ValueError(
-                f"get_classifier() of {type(unwrapped(model)).__name__} gives {', '.join(heads)}, but "
-                f"its logits are the output of {path}: name the right one by classifier="
-            )
+        elif path is not None:
+            require_giver(model, self._told, heads, path)
 
 
 def path_shown(model: nn.Module, path: str | None) -> Classifier:
@@ -156,6 +154,27 @@ def path_shown(model: nn.Module, path: str | None) -> Classifier:
         )
     layer = named_root(model).get_submodule(path)
     return path if any(p.requires_grad for p in layer.parameters()) else False
+
+
+def require_giver(model: nn.Module, told: Classifier, heads: Collection[str], path: str) -> None:
+    """Raise ValueError where the layer at ``path``, whose output is the logits, is not the head.
+
+    Args:
+        model: also behind wrappers.
+        told: the path that was told, ``None`` where the model said what its classifier is.
+        heads: paths of the heads that follow from that.
+        path: as ``LogitsWatch`` gives it.
+    """
+    root = named_root(model)
+    if root.get_submodule(path) in [root.get_submodule(head) for head in heads]:
+        return  # a layer may have several paths
+    kind = type(unwrapped(model)).__name__
+    said = f"get_classifier() of {kind} gives {', '.join(heads)}"
+    if told is not None:
+        said = f"classifier={told!r}, which is {', '.join(heads)} in {kind}"
+    raise ValueError(
+        f"{said}, but its logits are the output of {path}: name the right one by classifier={path!r}"
+    )
 
 
 def unknown_classifier(model: nn.Module, why: str) -> ValueError:

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from avl_pegp.projection.calls import FirstCall
 from avl_pegp.projection.moments import Moment
+from avl_pegp.projection.nested import first_sample
 from avl_pegp.projection.observing import Observer, nothing_compiled
-from avl_pegp.projection.own_calls import first_sample, require_unread
+from avl_pegp.projection.own_calls import require_unread
 from avl_pegp.projection.sites import Site
 
 

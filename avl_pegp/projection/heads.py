@@ -98,7 +98,8 @@ def _only_layer(
         raise ValueError(
             f"classifier={name!r} holds {len(layers)} linear layers to choose from "
             f"({', '.join(path or type(m).__name__ for path, m in kinds.items()) or 'none'}): must be "
-            "exactly one, and trainable; name that layer itself"
+            "exactly one, and trainable; name that layer itself, or leave classifier out where each is "
+            "the head of a task"
         )
     return layers[0] if layers else None
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from avl_pegp.projection.nested import floats_in
 from avl_pegp.projection.sites import Site
 
 _ROUNDING = 1e3  # times machine epsilon: what the same computation may differ by
@@ -74,7 +75,7 @@ def require_unread(sites: Mapping[str, Site], run: Callable[[], Any]) -> None:
     Raises:
         ValueError: names those layers; or the run gives no tensor that could tell.
     """
-    before = [tensor.clone() for tensor in tensors_in(run())]
+    before = [tensor.clone() for tensor in floats_in(run())]
     if not before:
         raise ValueError(
             f"the forward pass never called {', '.join(sites)}, and forward(batch) returns no tensor "
@@ -84,7 +85,7 @@ def require_unread(sites: Mapping[str, Site], run: Callable[[], Any]) -> None:
 
     def shows(changed: Mapping[str, Site]) -> bool:
         with other_weights(changed):
-            return not same(before, list(tensors_in(run())))
+            return not same(before, floats_in(run()))
 
     if not shows(sites):
         return
@@ -109,7 +110,7 @@ class Calls:
         """In this block the calls are noted."""
 
         def note(name: str, _: nn.Module, args: Any, output: Tensor) -> None:
-            received = [x.clone() for x in tensors_in(args)]
+            received = [x.clone() for x in floats_in(args)]
             self._calls.setdefault(name, []).append((received, output.clone()))
 
         with _hooks(sites, note):
@@ -123,7 +124,7 @@ class Calls:
 
         def give(name: str, _: nn.Module, args: Any, output: Tensor) -> Tensor:
             received, given = next(past[name], ([], output))
-            if not same(received, list(tensors_in(args))):
+            if not same(received, floats_in(args)):
                 differences.append(name)
             return given.clone()  # what follows may write into it
 
@@ -164,19 +165,7 @@ def _tensors_of(model: nn.Module, run: Callable[[], Any]) -> list[Tensor]:
         given.append(run())
     finally:
         handle.remove()
-    return [tensor.clone() for tensor in tensors_in(given)]
-
-
-def tensors_in(values: Any) -> Iterator[Tensor]:
-    """The floating-point tensors in nested lists, tuples and mappings."""
-    if isinstance(values, Tensor):
-        if values.is_floating_point():
-            yield values
-    elif isinstance(values, Mapping):
-        yield from tensors_in(list(values.values()))
-    elif isinstance(values, list | tuple):
-        for value in values:
-            yield from tensors_in(value)
+    return [tensor.clone() for tensor in floats_in(given)]
 
 
 def same(before: Sequence[Tensor], after: Sequence[Tensor]) -> bool:
@@ -191,20 +180,3 @@ def _close(before: Tensor, after: Tensor) -> bool:
         return True
     size = _ROUNDING * torch.finfo(before.dtype).eps * torch.nan_to_num(before).abs().max()
     return torch.allclose(before, after, rtol=0, atol=float(size), equal_nan=True)
-
-
-def first_sample(batch: Any) -> Any:
-    """A copy of a batch's first sample, where tensors in it are as long as the batch.
-
-    Example:
-        >>> x, y = first_sample((torch.zeros(4, 3), torch.zeros(4)))
-        >>> x.shape, y.shape
-        (torch.Size([1, 3]), torch.Size([1]))
-    """
-    if isinstance(batch, Tensor):
-        return batch[:1].clone() if batch.dim() else batch.clone()
-    if isinstance(batch, Mapping):
-        return {name: first_sample(value) for name, value in batch.items()}
-    if isinstance(batch, list | tuple):
-        return [first_sample(value) for value in batch]
-    return batch

@@ -17,8 +17,9 @@ from avl_pegp.projection.growth import grown
 from avl_pegp.projection.head_rows import HeadRows
 from avl_pegp.projection.heads import Classifier
 from avl_pegp.projection.holding import hold_gradients, hold_weights, moves_of
+from avl_pegp.projection.nested import first_sample
 from avl_pegp.projection.observing import inference_state
-from avl_pegp.projection.own_calls import first_sample, require_own_calls
+from avl_pegp.projection.own_calls import require_own_calls
 from avl_pegp.projection.prompts import own_prompts, trains_text
 from avl_pegp.projection.protection import Protection
 from avl_pegp.projection.rebasing import rebasable_modules

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -20,6 +20,7 @@ from torch.func import functional_call
 
 from avl_pegp.fingerprint import own_name
 from avl_pegp.projection.calls import made_call
+from avl_pegp.projection.nested import floats_in
 from avl_pegp.projection.observing import inference_state
 from avl_pegp.wrappers import named_root
 
@@ -121,7 +122,7 @@ def _answers(
     ):
         args, kwargs = made_call(call, place)
         result = functional_call(_Forward(model), made, args, kwargs)
-    found = received if len(heads) > 1 else [*received, *_tensors(result)]
+    found = received if len(heads) > 1 else [*received, *floats_in(result)]
     return tuple(tensor.detach().cpu() for tensor in found)
 
 
@@ -161,20 +162,9 @@ def _watched(heads: Collection[nn.Module], received: list[Tensor]) -> Iterator[N
     """Inside this block what the classifier receives is noted."""
     with ExitStack() as hooks:
         for head in heads:
-            hook = head.register_forward_pre_hook(lambda _, x: received.extend(_tensors(x)))
+            hook = head.register_forward_pre_hook(lambda _, x: received.extend(floats_in(x)))
             hooks.callback(hook.remove)
         yield
-
-
-def _tensors(result: Any) -> list[Tensor]:
-    """The floating-point tensors in what a model gives."""
-    if isinstance(result, Tensor):
-        return [result] if result.is_floating_point() else []
-    if isinstance(result, Mapping):
-        return [tensor for value in result.values() for tensor in _tensors(value)]
-    if isinstance(result, tuple | list):
-        return [tensor for value in result for tensor in _tensors(value)]
-    return _tensors(getattr(result, "logits", ()))
 
 
 def _made_weight(name: str, like: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ class KeptFeatures:
             site.module.register_forward_pre_hook(
                 lambda _, args, name=name: inputs.__setitem__(name, args[0].clone())
             )
-            for name, site in self.pegp._coverage.sites.items()
+            for name, site in self.pegp.coverage.sites.items()
         ]
         with torch.no_grad():
             self.pegp.model.eval()(x)
@@ -32,7 +32,7 @@ class KeptFeatures:
         self.past.append((inputs, self.maps()))
 
     def maps(self):
-        return {name: weights_of(site) for name, site in self.pegp._coverage.sites.items()}
+        return {name: weights_of(site) for name, site in self.pegp.coverage.sites.items()}
 
     def drift(self, name: str) -> float:
         now, changed, energy = self.maps()[name], 0.0, 0.0

@@ -89,7 +89,7 @@ def test_inference_tensors_are_gathered_as_they_are(own_forward):
     pegp = PEGP(model)
     pegp.begin()
     pegp.gather([x], forward if own_forward else None)
-    a, b = (pegp._gathered[name].matrix[0, :3, :3] for name in "ab")
+    a, b = (pegp._features.moments[name].matrix[0, :3, :3] for name in "ab")
     torch.testing.assert_close(b, 4 * a)
     torch.testing.assert_close(a, (twin.mT @ twin).double())
     assert torch.equal(x, twin)
@@ -153,7 +153,7 @@ def test_a_dict_is_gathered_by_a_forward_of_ones_own():
     pegp, plain = PEGP(model), PEGP(model)
     pegp.gather([{"input": x}], forward=lambda batch: model(**batch))
     plain.gather([x])
-    assert torch.equal(pegp._gathered["0"].matrix, plain._gathered["0"].matrix)
+    assert torch.equal(pegp._features.moments["0"].matrix, plain._features.moments["0"].matrix)
 
 
 def test_a_batch_without_samples_is_passed_over_unless_there_is_no_other():
@@ -161,7 +161,7 @@ def test_a_batch_without_samples_is_passed_over_unless_there_is_no_other():
     pegp, plain = PEGP(model), PEGP(model)
     plain.gather([x])
     pegp.gather([none, x, none])
-    assert torch.equal(pegp._gathered["0"].matrix, plain._gathered["0"].matrix)
+    assert torch.equal(pegp._features.moments["0"].matrix, plain._features.moments["0"].matrix)
     for forward in (None, model):
         with pytest.raises(ValueError, match="no batch had a sample, so that nothing would be"):
             PEGP(model).gather([none, none], forward)
@@ -276,5 +276,5 @@ def test_checkpointed_blocks_are_seen_once_in_training(case, backward_inside):
             loss = F.cross_entropy(model(x), y)
         loss.backward()
     assert all(p.grad is not None for p in trainable_tensors(model).values())
-    for name, moment in plain._gathered.items():
-        torch.testing.assert_close(pegp._gathered[name].matrix, moment.matrix)
+    for name, moment in plain._features.moments.items():
+        torch.testing.assert_close(pegp._features.moments[name].matrix, moment.matrix)

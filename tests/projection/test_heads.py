@@ -131,6 +131,29 @@ def test_another_layer_than_get_classifier_gives_is_noticed():
         model(images(1, seed=0))
 
 
+class OwnHeadUnderTwoNames(OwnHead):
+    def __init__(self):
+        super().__init__()
+        self.head = self.fc
+
+
+@pytest.mark.parametrize("name", ["fc", "head"])
+def test_a_named_classifier_may_have_several_paths(name):
+    model = built(OwnHeadUnderTwoNames)
+    pegp = PEGP(model, classifier=name)
+    pegp.begin({0, 1})
+    model(images(1, seed=0))
+    assert len(pegp.coverage.heads) == 1
+
+
+def test_another_layer_than_the_named_one_is_noticed():
+    model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2))
+    pegp = PEGP(model, classifier="0")
+    pegp.begin({0, 1})
+    with pytest.raises(ValueError, match=r"classifier='0'.* output of 2: .*classifier='2'"):
+        model(torch.ones(1, 4))
+
+
 def test_a_model_may_be_said_to_have_none():
     model = built(OwnHead)
     pegp = PEGP(model, energy=1.0, classifier=False)

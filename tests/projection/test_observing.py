@@ -98,7 +98,7 @@ def gradients(model, x, watch=None):
 
 
 def matrices(pegp):
-    return {name: moment.matrix for name, moment in pegp._gathered.items()}
+    return {name: moment.matrix for name, moment in pegp._features.moments.items()}
 
 
 def hooks_of(model):

@@ -1,4 +1,4 @@
-"""peft's methods: what acts through linear layers is kept, all else is refused by its tensors."""
+"""peft's methods: what acts through linear layers is kept exactly, all else refused by name."""
 
 from __future__ import annotations
 

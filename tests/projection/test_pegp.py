@@ -17,7 +17,7 @@ def test_edits_between_experiences_are_projected_when_the_next_begins(protected)
     model, pegp, _, old = protected(LoRA(16), Prefix(30))
     before = model.forward_features(old)
     with torch.no_grad():
-        for p in pegp._coverage.trained.values():
+        for p in pegp.coverage.trained.values():
             p.add_(torch.randn_like(p))
     assert relative_change(model.forward_features(old), before) > 1e-2
     pegp.begin({2, 3})
@@ -34,7 +34,7 @@ def test_edits_before_statistics_are_gathered_are_projected_too(protected, call)
     if call == "extend":
         pegp.gather([new])
     with torch.no_grad():
-        for p in pegp._coverage.trained.values():
+        for p in pegp.coverage.trained.values():
             p.mul_(0.9)
     if call == "gather":
         pegp.gather([new])

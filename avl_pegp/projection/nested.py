@@ -1,0 +1,54 @@
+"""Tensors in what models take and give: alone, in lists, tuples and mappings, as an object's logits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from torch import Tensor
+
+
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """All tensors, in order; of an object with ``logits``, as some models give it, those.
+
+    Example:
+        >>> import torch
+        >>> [t.item() for t in tensors_in({"a": torch.tensor(1), "b": [torch.tensor(2.0), None]})]
+        [1, 2.0]
+    """
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping | list | tuple):
+        for part in value.values() if isinstance(value, Mapping) else value:
+            yield from tensors_in(part)
+    elif hasattr(value, "logits"):
+        yield from tensors_in(value.logits)
+
+
+def floats_in(value: Any) -> list[Tensor]:
+    """The floating-point tensors among them.
+
+    Example:
+        >>> import torch
+        >>> len(floats_in([torch.tensor(1), torch.tensor(2.0)]))
+        1
+    """
+    return [tensor for tensor in tensors_in(value) if tensor.is_floating_point()]
+
+
+def first_sample(batch: Any) -> Any:
+    """A batch of its first sample alone: of each tensor in it a copy of the first entry.
+
+    Example:
+        >>> import torch
+        >>> x, y = first_sample((torch.zeros(4, 3), torch.zeros(4)))
+        >>> x.shape, y.shape
+        (torch.Size([1, 3]), torch.Size([1]))
+    """
+    if isinstance(batch, Tensor):
+        return batch[:1].clone() if batch.dim() else batch.clone()
+    if isinstance(batch, Mapping):
+        return {name: first_sample(value) for name, value in batch.items()}
+    if isinstance(batch, list | tuple):
+        return [first_sample(value) for value in batch]
+    return batch

@@ -12,6 +12,10 @@ from avl_pegp.projection.heads import Classifier, logits_of
 from avl_pegp.wrappers import is_compiled, named_root, unwrapped, wrappers_of
 
 
+class UnknownClassifierError(ValueError):
+    """A model does not say what its classifier is, or says something else than its logits do."""
+
+
 class LogitsWatch:
     """Hooks on a model, until its first forward pass has shown which linear layer gives the logits.
 
@@ -172,14 +176,14 @@ def require_giver(model: nn.Module, told: Classifier, heads: Collection[str], pa
     said = f"get_classifier() of {kind} gives {', '.join(heads)}"
     if told is not None:
         said = f"classifier={told!r}, which is {', '.join(heads)} in {kind}"
-    raise ValueError(
+    raise UnknownClassifierError(
         f"{said}, but its logits are the output of {path}: name the right one by classifier={path!r}"
     )
 
 
-def unknown_classifier(model: nn.Module, why: str) -> ValueError:
+def unknown_classifier(model: nn.Module, why: str) -> UnknownClassifierError:
     """The error of a classifier that can't be found, with the two ways out."""
-    return ValueError(
+    return UnknownClassifierError(
         f"the classifier of {type(unwrapped(model)).__name__} is not known: {why}. Name the path of "
         "its linear layer, such as classifier='fc', or say classifier=False where the model has none"
     )

@@ -16,9 +16,8 @@ from torch import Tensor, nn
 
 from avl_pegp.projection.calls import FirstCall
 from avl_pegp.projection.moments import Moment
-from avl_pegp.projection.nested import first_sample
 from avl_pegp.projection.observing import Observer, nothing_compiled
-from avl_pegp.projection.own_calls import require_unread
+from avl_pegp.projection.own_calls import FewSamples, require_unread
 from avl_pegp.projection.sites import Site
 
 
@@ -44,8 +43,8 @@ class Features:
     ) -> None:
         """Add those of a pass over all batches, once it went well; see ``gather_all``."""
         observer = self._observer(sites)
-        with observer.watching(), self.call.watching(model):
-            gather_all(loader, forward, model, observer, sites, try_first)
+        with observer.watching():
+            gather_all(loader, forward, model, observer, sites, try_first, self.call)
         self.moments = observer.moments
 
     @contextmanager
@@ -89,6 +88,7 @@ def gather_all(
     observer: Observer,
     sites: Mapping[str, Site],
     try_first: Callable[[Callable[[], object]], None],
+    call: FirstCall,
 ) -> None:
     """Let an observer, which is watching, see every batch.
 
@@ -99,6 +99,7 @@ def gather_all(
         observer: what it has seen of the sites is in its moments afterwards.
         sites: those that it watches.
         try_first: called before all with a call that shows the first sample.
+        call: notes the first call of the model after that.
 
     Raises:
         TypeError: a batch that holds no tensor where one is looked for.
@@ -112,14 +113,15 @@ def gather_all(
             continue
         if not tried:
             with observer.paused():
-                try_first(partial(_show_first_sample, batch, model, forward))
+                try_first(FewSamples(batch, partial(_show, model, forward)))
             tried = True
-        show()
+        with call.watching(model):
+            show()
         observer.end_of_batch()
         silent = {name: site for name, site in sites.items() if name not in observer.called}
         if silent:
             with observer.paused():
-                require_unread(silent, partial(_show_first_sample, batch, model, forward))
+                require_unread(silent, FewSamples(batch, partial(_show, model, forward)))
     if not observer.saw_rows:
         none = "no batch had a sample" if batches else "the loader gave no batch"
         raise ValueError(
@@ -156,11 +158,9 @@ def _shown(
     return partial(model, x.to(next(model.parameters()).device))
 
 
-def _show_first_sample(
-    batch: Any, model: nn.Module, forward: Callable[[Any], object] | None
-) -> object:
-    """What the model makes of one sample: a copy, as a model may write into its input."""
-    show = _shown(first_sample(batch), model, forward)
+def _show(model: nn.Module, forward: Callable[[Any], object] | None, batch: Any) -> object:
+    """What the model makes of a batch, or nothing of none."""
+    show = _shown(batch, model, forward)
     return None if show is None else show()
 
 

@@ -50,5 +50,6 @@ def first_sample(batch: Any) -> Any:
     if isinstance(batch, Mapping):
         return {name: first_sample(value) for name, value in batch.items()}
     if isinstance(batch, list | tuple):
-        return [first_sample(value) for value in batch]
+        parts = [first_sample(value) for value in batch]
+        return type(batch)(*parts) if hasattr(batch, "_fields") else type(batch)(parts)
     return batch

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from avl_pegp.projection.nested import floats_in
+from avl_pegp.projection.classifier_search import UnknownClassifierError
+from avl_pegp.projection.nested import first_sample, floats_in
 from avl_pegp.projection.sites import Site
 
 _ROUNDING = 1e3  # times machine epsilon: what the same computation may differ by
@@ -94,6 +95,28 @@ def require_unread(sites: Mapping[str, Site], run: Callable[[], Any]) -> None:
         f"the forward pass never called {', '.join(read or sites)}, but its answers depend on it: such "
         "a layer's weight is read from outside, so that its features can't be seen; freeze it"
     )
+
+
+class FewSamples:
+    """A batch's first sample, shown as often as asked for; all of the batch where one will not do.
+
+    Args:
+        batch: a copy of its first sample is shown, as a model may write into its input.
+        show: shows a batch to the model.
+    """
+
+    def __init__(self, batch: Any, show: Callable[[Any], object]) -> None:
+        self._batch, self._show, self._takes_one = batch, show, True
+
+    def __call__(self) -> object:
+        if self._takes_one:
+            try:
+                return self._show(first_sample(self._batch))
+            except UnknownClassifierError:
+                raise
+            except Exception:  # any: it is the model's own, on a batch that nobody promised to it
+                self._takes_one = False
+        return self._show(self._batch)
 
 
 class Calls:

@@ -17,9 +17,8 @@ from avl_pegp.projection.growth import grown
 from avl_pegp.projection.head_rows import HeadRows
 from avl_pegp.projection.heads import Classifier
 from avl_pegp.projection.holding import hold_gradients, hold_weights, moves_of
-from avl_pegp.projection.nested import first_sample
 from avl_pegp.projection.observing import inference_state
-from avl_pegp.projection.own_calls import require_own_calls
+from avl_pegp.projection.own_calls import FewSamples, require_own_calls
 from avl_pegp.projection.prompts import own_prompts, trains_text
 from avl_pegp.projection.protection import Protection
 from avl_pegp.projection.rebasing import rebasable_modules
@@ -257,7 +256,7 @@ class PEGP:
                 other outputs for the same input, or a classifier that is not known.
         """
         with inference_state(self.model):
-            self._try_calls(lambda: forward(first_sample(batch)))
+            self._try_calls(FewSamples(batch, forward))
 
     def _try_calls(self, show: Callable[[], object]) -> None:
         if not (self._begun and self._classes is None):
@@ -356,7 +355,7 @@ class PEGP:
         extended are left out. Save between experiences where ``protection`` holds in part: the state
         cannot tell its steps within one from the weights of another model.
         """
-        return state_from_past(self.past, named_root(self.model), self._coverage)
+        return state_from_past(self.past, self._coverage)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where ``state_dict`` left off, by ``begin``. Load the model's weights first.

@@ -155,17 +155,16 @@ def _require_same_answers(past: Past, then: Probe, model: nn.Module, coverage: C
         )
 
 
-def state_from_past(past: Past, model: nn.Module, coverage: Coverage) -> dict[str, Any]:
+def state_from_past(past: Past, coverage: Coverage) -> dict[str, Any]:
     """Dicts and lists of tensors and numbers; moments that sites share are stored once.
 
     Args:
-        past: what is known.
-        model: which it is about; it is asked what it answers on a made input.
-        coverage: of the model.
+        past: what is known. Its model is asked what it answers on a made input.
+        coverage: of that model.
     """
     moments = {id(memory.moment): memory.moment for memory in past.memories.values()}
     order = {key: i for i, key in enumerate(moments)}
-    probe = _present_probe(past, model, coverage)
+    probe = None if past.model is None else _present_probe(past, past.model, coverage)
     state = {
         "format": _FORMAT,
         "experiences": past.experiences,

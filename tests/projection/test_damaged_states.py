@@ -130,6 +130,12 @@ def test_every_key_counts(learned):
             assert_refused(model, changed(state, path, {**value, "stray": 1}))
 
 
+def squared(moment, change):
+    """A moment as the matrix that it has where rows are many, changed."""
+    factor = moment["factor"]
+    return {"matrix": change(factor.mT @ factor), "feature_eps": moment["feature_eps"]}
+
+
 SITE = "blocks.0.attn.qkv.A"
 NAMED = {
     "zeroed basis": (("sites", SITE, "bases", 0), torch.zeros_like, "orthonormal"),
@@ -143,12 +149,12 @@ NAMED = {
     "changed": (("sites", SITE, "changed"), lambda n: -1e9, "at least"),
     "energy": (("sites", SITE, "output_energy"), lambda n: float("nan"), "finite"),
     "site's moment": (("sites", SITE, "moment"), lambda n: 99, "whole number"),
-    "skewed moment": (("moments", 0, "matrix"), lambda t: t.tril(), "symmetric"),
-    "negative moment": (("moments", 0, "matrix"), lambda t: -t, "diagonal from 0"),
-    "class without a row": (("classifier", "seen", 0), lambda n: 6, "whole number from 0 to below 6"),
-    "class with a name": (("classifier", "seen", 0), lambda n: "0", "whole number"),
+    "skewed moment": (("moments", 0), lambda m: squared(m, Tensor.tril), "symmetric"),
+    "negative moment": (("moments", 0), lambda m: squared(m, Tensor.neg), "diagonal from 0"),
+    "class without a row": (("classifiers", "head", "seen", 0), lambda n: 6, "from 0 to below 6"),
+    "class with a name": (("classifiers", "head", "seen", 0), lambda n: "0", "whole number"),
     "count": (("experiences",), lambda n: True, "whole number"),
-    "no experience": (("experiences",), lambda n: 0, "no site is remembered"),
+    "no experience": (("experiences",), lambda n: 0, "nothing is remembered"),
     "a held tensor": (("frozen", "norm.weight"), lambda t: t * torch.nan, "NaN"),
 }  # fmt: skip
 

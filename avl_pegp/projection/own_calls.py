@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import fields, is_dataclass
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -168,7 +170,7 @@ def _tensors_of(model: nn.Module, run: Callable[[], Any]) -> list[Tensor]:
 
 
 def tensors_in(values: Any) -> Iterator[Tensor]:
-    """The floating-point tensors in nested lists, tuples and mappings."""
+    """The floating-point tensors in nested lists, tuples, mappings, dataclasses and namespaces."""
     if isinstance(values, Tensor):
         if values.is_floating_point():
             yield values
@@ -177,6 +179,10 @@ def tensors_in(values: Any) -> Iterator[Tensor]:
     elif isinstance(values, list | tuple):
         for value in values:
             yield from tensors_in(value)
+    elif is_dataclass(values) and not isinstance(values, type):
+        yield from tensors_in([getattr(values, field.name) for field in fields(values)])
+    elif isinstance(values, SimpleNamespace):
+        yield from tensors_in(vars(values))
 
 
 def same(before: Sequence[Tensor], after: Sequence[Tensor]) -> bool:

@@ -1,8 +1,10 @@
-"""Tensors in what models take and give: alone, in lists, tuples and mappings, as an object's logits."""
+"""Tensors in what models take and give: alone, in lists, mappings or fields, as an object's logits."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from types import SimpleNamespace
 from typing import Any
 
 from torch import Tensor
@@ -21,6 +23,10 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
     elif isinstance(value, Mapping | list | tuple):
         for part in value.values() if isinstance(value, Mapping) else value:
             yield from tensors_in(part)
+    elif is_dataclass(value) and not isinstance(value, type):
+        yield from tensors_in([getattr(value, field.name) for field in fields(value)])
+    elif isinstance(value, SimpleNamespace):
+        yield from tensors_in(vars(value))
     elif hasattr(value, "logits"):
         yield from tensors_in(value.logits)
 

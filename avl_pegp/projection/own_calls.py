@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from avl_pegp.projection.classifier_search import UnknownClassifierError
-from avl_pegp.projection.nested import first_sample, floats_in
+from avl_pegp.projection.nested import first_sample, tensors_in
 from avl_pegp.projection.sites import Site
 
 _ROUNDING = 1e3  # times machine epsilon: what the same computation may differ by
@@ -76,7 +76,7 @@ def require_unread(sites: Mapping[str, Site], run: Callable[[], Any]) -> None:
     Raises:
         ValueError: names those layers; or the run gives no tensor that could tell.
     """
-    before = [tensor.clone() for tensor in floats_in(run())]
+    before = [tensor.clone() for tensor in tensors_in(run())]
     if not before:
         raise ValueError(
             f"the forward pass never called {', '.join(sites)}, and forward(batch) returns no tensor "
@@ -86,7 +86,7 @@ def require_unread(sites: Mapping[str, Site], run: Callable[[], Any]) -> None:
 
     def shows(changed: Mapping[str, Site]) -> bool:
         with other_weights(changed):
-            return not same(before, floats_in(run()))
+            return not same(before, list(tensors_in(run())))
 
     if not shows(sites):
         return
@@ -133,7 +133,7 @@ class Calls:
         """In this block the calls are noted."""
 
         def note(name: str, _: nn.Module, args: Any, output: Tensor) -> None:
-            received = [x.clone() for x in floats_in(args)]
+            received = [x.clone() for x in tensors_in(args)]
             self._calls.setdefault(name, []).append((received, output.clone()))
 
         with _hooks(sites, note):
@@ -147,7 +147,7 @@ class Calls:
 
         def give(name: str, _: nn.Module, args: Any, output: Tensor) -> Tensor:
             received, given = next(past[name], ([], output))
-            if not same(received, floats_in(args)):
+            if not same(received, list(tensors_in(args))):
                 differences.append(name)
             return given.clone()  # what follows may write into it
 
@@ -188,7 +188,7 @@ def _tensors_of(model: nn.Module, run: Callable[[], Any]) -> list[Tensor]:
         given.append(run())
     finally:
         handle.remove()
-    return [tensor.clone() for tensor in floats_in(given)]
+    return [tensor.clone() for tensor in tensors_in(given)]
 
 
 def same(before: Sequence[Tensor], after: Sequence[Tensor]) -> bool:
@@ -201,5 +201,7 @@ def _close(before: Tensor, after: Tensor) -> bool:
         return False
     if not before.numel() or torch.equal(before, after):
         return True
+    if not before.is_floating_point():
+        return False
     size = _ROUNDING * torch.finfo(before.dtype).eps * torch.nan_to_num(before).abs().max()
     return torch.allclose(before, after, rtol=0, atol=float(size), equal_nan=True)

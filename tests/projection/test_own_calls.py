@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
 from models import small_vit
@@ -135,3 +139,20 @@ def test_a_model_that_answers_at_random_has_no_old_answers():
     pegp.begin()
     with pytest.raises(ValueError, match="gives other outputs for the same input in eval mode"):
         pegp.gather([X])
+
+
+@dataclass
+class Answer:
+    logits: Any
+
+
+@pytest.mark.parametrize("wrap", [Answer, lambda x: SimpleNamespace(logits=x)])
+def test_a_weight_read_after_all_calls_is_found_in_outputs_with_fields(wrap):
+    class Wrapped(ReadAfter):
+        def forward(self, x):
+            return wrap(super().forward(x))
+
+    pegp = PEGP(Wrapped().eval(), classifier=False)
+    pegp.begin()
+    with pytest.raises(ValueError, match="weight of a also acts"):
+        pegp.gather([torch.randn(5, 6)])

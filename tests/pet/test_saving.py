@@ -111,7 +111,7 @@ def test_tensors_that_layers_of_the_classifier_share_are_saved(tmp_path):
     model, other = tuned(LoRA(2)), tuned(LoRA(2))
     for vit in (model, other):
         width = vit.head.in_features
-        vit.head = torch.nn.Sequential(*(torch.nn.Linear(width, width) for _ in range(2)))
+        vit.head = torch.nn.Sequential(*(torch.nn.Linear(width, width) for _ in range(2))).double()
         vit.head[1].weight = vit.head[0].weight
     save_pet(model, tmp_path)
     load_pet(other, tmp_path)

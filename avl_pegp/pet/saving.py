@@ -47,7 +47,8 @@ def save_pet(model: nn.Module, folder: str | os.PathLike[str]) -> None:
     if tuned is None:
         raise ValueError(f"{type(model).__name__} has no PETs to save: attach them first")
     model, attachment = tuned.model, tuned.attachment
-    tensors = {name: t.detach().cpu().contiguous() for name, t in tuned.tensors().items()}
+    # Copies: tensors that two layers share are written under both names.
+    tensors = {name: t.cpu().clone().contiguous() for name, t in tuned.tensors().items()}
     _require_finite(tensors, "the model")
     frozen = FrozenModel.of(model, tensors)
     content = written(PETFile(attachment.pets, tensors, frozen))
@@ -96,6 +97,7 @@ def load_pet(model: nn.Module, folder: str | os.PathLike[str]) -> None:
     """
     folder = Path(folder)
     file = read_pet_file(folder / _FILE, folder / _OLD_CONFIG)
+    gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
     attached = _Tuned.of(model)
     if attached is not None and attached.attachment.pets != file.pets:
         raise ValueError(
@@ -122,6 +124,8 @@ def load_pet(model: nn.Module, folder: str | os.PathLike[str]) -> None:
             tensor.copy_(copies[name])
         if attached is None:
             attachment.detach()
+        for parameter, gradient in gradients:
+            parameter.grad = gradient
         raise
     for name, parameter in model.named_parameters():
         if name in target.keys() - own.keys():  # made trainable after attach, or not in the file

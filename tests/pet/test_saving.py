@@ -105,3 +105,24 @@ def test_a_missing_file_is_named(tmp_path):
     (tmp_path / "pet.safetensors").unlink()
     with pytest.raises(FileNotFoundError, match="pet.safetensors is missing"):
         load_pet(small_vit(), tmp_path)
+
+
+def test_tensors_that_layers_of_the_classifier_share_are_saved(tmp_path):
+    model, other = tuned(LoRA(2)), tuned(LoRA(2))
+    for vit in (model, other):
+        width = vit.head.in_features
+        vit.head = torch.nn.Sequential(*(torch.nn.Linear(width, width) for _ in range(2))).double()
+        vit.head[1].weight = vit.head[0].weight
+    save_pet(model, tmp_path)
+    load_pet(other, tmp_path)
+    assert torch.equal(other(images(1, seed=0)), model(images(1, seed=0)))
+
+
+def test_a_refused_file_leaves_the_gradients(tmp_path):
+    save_pet(tuned(LoRA(2)), tmp_path)
+    other = small_vit(num_classes=7)
+    for parameter in other.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    with pytest.raises(ValueError, match="does not fit"):
+        load_pet(other, tmp_path)
+    assert all(parameter.grad is not None for parameter in other.parameters())

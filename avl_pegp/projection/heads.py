@@ -62,7 +62,7 @@ def find_heads(
     if classifier is False:
         return {}
     root = named_root(model)
-    paths = {module: path for path, module in root.named_modules(remove_duplicate=False)}
+    paths = {module: path for path, module in root.named_modules()}
     if classifier is not None:
         layers = [_only_layer(_module_at(root, model, classifier), classifier, may_be_frozen, True)]
     else:

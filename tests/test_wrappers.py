@@ -7,23 +7,12 @@ import copy
 import peft
 import pytest
 import torch
+from heads import Normalised
 from models import images, small_vit
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from avl_pegp.wrappers import path_of, unwrapped
-
-
-class Normalised(nn.Module):
-    """A plain module around a model, with a buffer of its own."""
-
-    def __init__(self, model):
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(3, 1, 1))
-        self.model = model
-
-    def forward(self, x):
-        return self.model(x - self.mean)
 
 
 class HandsOn(Normalised):

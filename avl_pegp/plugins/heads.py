@@ -29,13 +29,14 @@ def heads_of(
     """
     heads = find_heads(strategy.model, classifier, may_be_frozen)
     if heads is None:
-        found = find_heads(strategy.model, _seen(strategy), may_be_frozen)
-        heads = found or {}
+        path = _seen(strategy)
+        trained = path_shown(strategy.model, path)  # or refused
+        heads = find_heads(strategy.model, path if may_be_frozen else trained, may_be_frozen) or {}
     return heads
 
 
-def _seen(strategy: SupervisedTemplate) -> Classifier:
-    """The path that one sample shows."""
+def _seen(strategy: SupervisedTemplate) -> str | None:
+    """The path of the layer whose output is the logits, as one sample shows it."""
     model: nn.Module = strategy.model
     paths: list[str | None] = []
     watch = LogitsWatch(model, paths.append)
@@ -44,4 +45,4 @@ def _seen(strategy: SupervisedTemplate) -> Classifier:
             predict(strategy, next(iter(statistics_loader(strategy.experience, batch_size=1))))
     finally:
         watch.end()
-    return path_shown(model, next(iter(paths), None))
+    return next(iter(paths), None)

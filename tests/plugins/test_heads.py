@@ -63,6 +63,14 @@ def test_rows_are_held_by_the_masked_loss_alone(name):
     assert torch.equal(rows_of(layer_of(model, path))[[0, 1, 4, 5]], before[[0, 1, 4, 5]])
 
 
+def test_statistics_take_a_frozen_layer_that_nothing_tells_too():
+    model, statistics = built(OwnHead), ClassStatisticsPlugin(progress=False)
+    model.fc.requires_grad_(False)
+    strategy = strategy_of(model, statistics)
+    strategy.train(stream(per_class=2).train_stream[0], eval_streams=[])
+    assert statistics.of_heads.keys() == {"fc"}
+
+
 @pytest.mark.parametrize("plugin", [PEGPPlugin, ClassStatisticsPlugin, MaskedCrossEntropy])
 def test_what_can_not_be_found_is_refused_and_may_be_named(plugin):
     for classifier in (None, "fc"):

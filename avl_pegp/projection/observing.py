@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from avl_pegp.projection.moments import Moment
+from avl_pegp.projection.precision import without_autocast
 
 
 class Observer:
@@ -126,9 +127,7 @@ def inference_state(model: nn.Module) -> Iterator[None]:
     with ExitStack() as state:
         state.enter_context(torch.inference_mode(False))
         state.enter_context(torch.no_grad())
-        for kind in kinds:
-            if torch.is_autocast_enabled(kind):
-                state.enter_context(torch.autocast(kind, enabled=False))
+        state.enter_context(without_autocast(kinds))
         state.enter_context(nothing_compiled())
         try:
             model.eval()

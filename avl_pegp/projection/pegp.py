@@ -19,6 +19,7 @@ from avl_pegp.projection.heads import Classifier
 from avl_pegp.projection.holding import hold_gradients, hold_weights, moves_of
 from avl_pegp.projection.observing import inference_state
 from avl_pegp.projection.own_calls import FewSamples, require_own_calls
+from avl_pegp.projection.precision import in_full_precision
 from avl_pegp.projection.prompts import own_prompts, trains_text
 from avl_pegp.projection.protection import Protection
 from avl_pegp.projection.rebasing import rebasable_modules
@@ -127,6 +128,7 @@ class PEGP:
         self._rounding = RoundingWatch()
 
     @torch.no_grad()
+    @in_full_precision
     def begin(self, classes: Collection[int] | None = None) -> None:
         """Call before training on an experience.
 
@@ -169,6 +171,7 @@ class PEGP:
         self._rows.admit(classes)
 
     @torch.no_grad()
+    @in_full_precision
     def project_gradients(self) -> None:
         """Call between ``backward()`` (and clipping) and ``optimizer.step()``.
 
@@ -189,6 +192,7 @@ class PEGP:
             self._rows.restrict(gradients)
 
     @torch.no_grad()
+    @in_full_precision
     def project_step(self) -> None:
         """Call after ``optimizer.step()``: weights keep only what moved in free directions.
 
@@ -291,6 +295,7 @@ class PEGP:
 
     @torch.inference_mode(False)
     @torch.no_grad()
+    @in_full_precision
     def extend(self) -> None:
         """Call after gathering: protect the gathered features from now on.
 
@@ -338,6 +343,7 @@ class PEGP:
         return {name: (m.rank, m.dimension) for name, m in self.past.memories.items()}
 
     @torch.no_grad()
+    @in_full_precision
     def drift(self) -> dict[str, float]:
         """For each site: relative squared change of its own map on all gathered features.
 

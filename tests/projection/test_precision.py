@@ -7,8 +7,10 @@ import time
 import numpy as np
 import pytest
 import torch
+from models import OPTIMIZERS, PETS, answers, images, relative_change, small_vit, tune
 from torch import nn
 
+from avl_pegp.pet import attach, pet_parameters
 from avl_pegp.projection import PEGP, Basis, Moment, Protection
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
@@ -107,3 +109,39 @@ def test_few_rows_make_a_wide_layer_quick(experiences):
     assert pegp.ranks() == {"0": (64 * experiences, 3073)}
     state = pegp.state_dict()
     assert state["moments"][0]["factor"].shape == (1, 64 * experiences, 3073)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd_momentum", "adamw_decay"])
+@pytest.mark.parametrize("pet", PETS)
+def test_a_loop_that_lies_within_autocast_keeps_what_float32_promises(pet, optimizer):
+    """Forward passes are in bfloat16 then, and what comes of them; projections are not."""
+    model = small_vit(torch.float32)
+    attach(model, PETS[pet])
+    optimizer = OPTIMIZERS[optimizer](pet_parameters(model))
+    pegp, x = PEGP(model, energy=1.0), images(2, seed=1, dtype=torch.float32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        pegp.begin({0, 1})
+        tune(model, optimizer, pegp, x, torch.tensor([0, 1]), steps=3)
+        pegp.gather([x])
+        pegp.extend()
+    before, features = answers(model, x, 2), model.forward_features(x)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        pegp.begin({2, 3})
+        new = images(4, seed=2, dtype=torch.float32)
+        tune(model, optimizer, pegp, new, torch.tensor([2, 3, 2, 3]), steps=10)
+    assert relative_change(answers(model, x, 2), before) <= 1e-5
+    assert relative_change(model.forward_features(x), features) <= 1e-5
+
+
+@pytest.mark.parametrize("asked", ["medium", "high", "highest"])
+def test_the_precision_of_matrix_products_is_put_back(asked):
+    model = nn.Sequential(nn.Linear(3, 2))
+    pegp, before = PEGP(model), torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision(asked)
+        pegp.begin()
+        with pytest.raises(RuntimeError, match="without statistics"):
+            pegp.extend()
+        assert torch.get_float32_matmul_precision() == asked
+    finally:
+        torch.set_float32_matmul_precision(before)

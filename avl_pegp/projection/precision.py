@@ -1,0 +1,63 @@
+"""Arithmetic in the precision that tensors have, whatever the surroundings ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+import torch
+from torch import nn
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class HasModel(Protocol):
+    """What works on the parameters of a model."""
+
+    model: nn.Module
+
+
+S = TypeVar("S", bound=HasModel)
+
+
+@contextmanager
+def without_autocast(kinds: Collection[str]) -> Iterator[None]:
+    """A block without autocast on devices of these types.
+
+    Example:
+        >>> with torch.autocast("cpu", dtype=torch.bfloat16), without_autocast(["cpu"]):
+        ...     (torch.ones(1, 1) @ torch.ones(1, 1)).dtype
+        torch.float32
+    """
+    with ExitStack() as off:
+        for kind in kinds:
+            if torch.is_autocast_enabled(kind):
+                off.enter_context(torch.autocast(kind, enabled=False))
+        yield
+
+
+def in_full_precision(
+    method: Callable[Concatenate[S, P], R],
+) -> Callable[Concatenate[S, P], R]:
+    """Make a method compute in the precision of the model's weights.
+
+    Under autocast a projection would be computed in half precision, and under PyTorch's faster matrix
+    products (TF32) in little more: old answers would move by their rounding with every step.
+    """
+
+    @wraps(method)
+    def run(owner: S, /, *args: P.args, **options: P.kwargs) -> R:
+        asked: Any = torch.get_float32_matmul_precision()
+        with without_autocast({p.device.type for p in owner.model.parameters()}):
+            if asked == "highest":
+                return method(owner, *args, **options)
+            torch.set_float32_matmul_precision("highest")
+            try:
+                return method(owner, *args, **options)
+            finally:
+                torch.set_float32_matmul_precision(asked)
+
+    return run

@@ -143,10 +143,10 @@ def test_a_model_that_answers_at_random_has_no_old_answers():
 
 @dataclass
 class Answer:
-    logits: Any
+    features: Any
 
 
-@pytest.mark.parametrize("wrap", [Answer, lambda x: SimpleNamespace(logits=x)])
+@pytest.mark.parametrize("wrap", [Answer, lambda x: SimpleNamespace(features=x)])
 def test_a_weight_read_after_all_calls_is_found_in_outputs_with_fields(wrap):
     class Wrapped(ReadAfter):
         def forward(self, x):

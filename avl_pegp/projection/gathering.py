@@ -17,7 +17,13 @@ from torch import Tensor, nn
 from avl_pegp.projection.calls import FirstCall
 from avl_pegp.projection.moments import Moment
 from avl_pegp.projection.observing import Observer, nothing_compiled
-from avl_pegp.projection.own_calls import FewSamples, require_unread
+from avl_pegp.projection.own_calls import (
+    Calls,
+    FewSamples,
+    linear_layers,
+    require_own_calls,
+    require_unread,
+)
 from avl_pegp.projection.sites import Site
 
 
@@ -39,12 +45,12 @@ class Features:
         forward: Callable[[Any], object] | None,
         model: nn.Module,
         sites: Mapping[str, Site],
-        try_first: Callable[[Callable[[], object]], None],
+        look: Callable[[Callable[[], object]], None],
     ) -> None:
         """Add those of a pass over all batches, once it went well; see ``gather_all``."""
         observer = self._observer(sites)
         with observer.watching():
-            gather_all(loader, forward, model, observer, sites, try_first, self.call)
+            gather_all(loader, forward, model, observer, sites, look, self.call)
         self.moments = observer.moments
 
     @contextmanager
@@ -87,7 +93,7 @@ def gather_all(
     model: nn.Module,
     observer: Observer,
     sites: Mapping[str, Site],
-    try_first: Callable[[Callable[[], object]], None],
+    look: Callable[[Callable[[], object]], None],
     call: FirstCall,
 ) -> None:
     """Let an observer, which is watching, see every batch.
@@ -98,12 +104,12 @@ def gather_all(
         model: in eval mode.
         observer: what it has seen of the sites is in its moments afterwards.
         sites: those that it watches.
-        try_first: called before all with a call that shows the first sample.
+        look: called before all with a call that shows the first sample.
         call: notes the first call of the model after that.
 
     Raises:
         TypeError: a batch that holds no tensor where one is looked for.
-        ValueError: no batch, no sample in any, or a site that is read but never called.
+        ValueError: no batch, no sample in any, or a layer that is read past its own calls.
     """
     batches, tried = 0, False
     for batch in loader:
@@ -111,17 +117,17 @@ def gather_all(
         show = _shown(batch, model, forward)
         if show is None:
             continue
-        if not tried:
-            with observer.paused():
-                try_first(FewSamples(batch, partial(_show, model, forward)))
-            tried = True
-        with call.watching(model):
+        few = FewSamples(batch, partial(_show, model, forward))
+        if tried:
             show()
+        else:
+            _show_and_try(show, few, model, observer, sites, look, call)
+            tried = True
         observer.end_of_batch()
         silent = {name: site for name, site in sites.items() if name not in observer.called}
         if silent:
             with observer.paused():
-                require_unread(silent, FewSamples(batch, partial(_show, model, forward)))
+                require_unread(silent, few)
     if not observer.saw_rows:
         none = "no batch had a sample" if batches else "the loader gave no batch"
         raise ValueError(
@@ -130,6 +136,25 @@ def gather_all(
     for name, site in sites.items():
         if name not in observer.moments:
             observer.moments[name] = _of_no_rows(site)
+
+
+def _show_and_try(
+    show: Callable[[], object],
+    few: FewSamples,
+    model: nn.Module,
+    observer: Observer,
+    sites: Mapping[str, Site],
+    look: Callable[[Callable[[], object]], None],
+    call: FirstCall,
+) -> None:
+    """Show the first batch, and see that layers act through their own calls alone."""
+    with observer.paused():
+        look(few)
+    calls = Calls(model, linear_layers(sites), few.of)
+    with call.watching(model):
+        calls.note(show)
+    with observer.paused():
+        require_own_calls(model, sites, few, calls)
 
 
 def _shown(

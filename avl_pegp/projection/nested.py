@@ -59,3 +59,14 @@ def first_sample(batch: Any) -> Any:
         parts = [first_sample(value) for value in batch]
         return type(batch)(*parts) if hasattr(batch, "_fields") else type(batch)(parts)
     return batch
+
+
+def samples_in(batch: Any) -> int:
+    """How many samples a batch has, by the first tensor in it; one where that can't be told.
+
+    Example:
+        >>> import torch
+        >>> samples_in((torch.zeros(4, 3), torch.zeros(4)))
+        4
+    """
+    return next((len(tensor) for tensor in tensors_in(batch) if tensor.dim()), 1)

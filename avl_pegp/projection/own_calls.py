@@ -15,14 +15,19 @@ import torch
 from torch import Tensor, nn
 
 from avl_pegp.projection.classifier_search import UnknownClassifierError
-from avl_pegp.projection.nested import first_sample, tensors_in
+from avl_pegp.projection.nested import first_sample, samples_in, tensors_in
 from avl_pegp.projection.sites import Site
 
 _ROUNDING = 1e3  # times machine epsilon: what the same computation may differ by
 
 
 @torch.no_grad()
-def require_own_calls(model: nn.Module, sites: Mapping[str, Site], run: Callable[[], Any]) -> None:
+def require_own_calls(
+    model: nn.Module,
+    sites: Mapping[str, Site],
+    run: Callable[[], Any],
+    noted: Calls | None = None,
+) -> None:
     """Refuse layers whose weights reach the output past the layers' own calls.
 
     The model runs twice on the same input. The second time every weight is changed, but each layer
@@ -34,34 +39,29 @@ def require_own_calls(model: nn.Module, sites: Mapping[str, Site], run: Callable
         model: in eval mode.
         sites: those to try.
         run: runs the model; what it returns is compared, and what the model gives.
+        noted: a run on more samples of which this is the first; it spares the first of the two runs
+            where a sample's values do not depend on the others.
 
     Raises:
         ValueError: names those layers; or the model gives other outputs for the same input.
     """
-    tried = {name: site for name, site in sites.items() if isinstance(site.module, nn.Linear)}
-    calls = Calls()
-    with calls.noted(tried):
-        before = _tensors_of(model, run)
-    called = {name: site for name, site in tried.items() if name in calls}
-
-    def shows(changed: Mapping[str, Site]) -> bool:
-        """Whether other weights of these layers show, though all layers give what they gave."""
-        with other_weights(changed), calls.repeated(called) as differences:
-            after = _tensors_of(model, run)
-        return bool(differences) or not same(before, after)
-
-    if not shows(called):
+    tried = linear_layers(sites)
+    if noted is not None and not noted.differ(run, tried):
         return
-    if shows({}):
+    calls = Calls(model, tried)
+    calls.note(run)
+    if not calls.differ(run, calls.called):
+        return
+    if calls.differ(run, {}):
         raise ValueError(
             f"{type(model).__name__} gives other outputs for the same input in eval mode, so that "
             "there are no old answers to keep: turn off what is random"
         )
-    guilty = [name for name, site in called.items() if shows({name: site})]
+    guilty = [name for name, site in calls.called.items() if calls.differ(run, {name: site})]
     raise ValueError(
-        f"the weight of {', '.join(guilty or called)} also acts on the output past the layer's own "
-        "calls, as where F.linear reads layer.weight: features there can't be seen, and answers on old "
-        "inputs would drift. Call the layer itself there, freeze it, or exclude=(name,)"
+        f"the weight of {', '.join(guilty or calls.called)} also acts on the output past the layer's "
+        "own calls, as where F.linear reads layer.weight: features there can't be seen, and answers on "
+        "old inputs would drift. Call the layer itself there, freeze it, or exclude=(name,)"
     )
 
 
@@ -103,9 +103,13 @@ class FewSamples:
     Args:
         batch: a copy of its first sample is shown, as a model may write into its input.
         show: shows a batch to the model.
+
+    Attributes:
+        of: how many samples the batch has.
     """
 
     def __init__(self, batch: Any, show: Callable[[Any], object]) -> None:
+        self.of = samples_in(batch)
         self._batch, self._show, self._takes_one = batch, show, True
 
     def __call__(self) -> object:
@@ -120,39 +124,60 @@ class FewSamples:
 
 
 class Calls:
-    """What layers received and gave in one run, call by call."""
+    """What layers received and gave in one run, call by call, and what the run itself gave.
 
-    def __init__(self) -> None:
+    Args:
+        model: what it gives is noted too.
+        sites: the layers.
+        samples: how many the run shows; of all tensors the first sample's part is noted.
+    """
+
+    def __init__(self, model: nn.Module, sites: Mapping[str, Site], samples: int = 1) -> None:
+        self._model, self._sites, self._samples = model, sites, samples
         self._calls: dict[str, list[tuple[list[Tensor], Tensor]]] = {}
+        self._given: list[Tensor] = []
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._calls
+    @property
+    def called(self) -> dict[str, Site]:
+        """The layers that the run called."""
+        return {name: site for name, site in self._sites.items() if name in self._calls}
 
-    @contextmanager
-    def noted(self, sites: Mapping[str, Site]) -> Iterator[None]:
-        """In this block the calls are noted."""
+    def note(self, run: Callable[[], Any]) -> None:
+        """Run the model, and note it."""
 
-        def note(name: str, _: nn.Module, args: Any, output: Tensor) -> None:
-            received = [x.clone() for x in tensors_in(args)]
-            self._calls.setdefault(name, []).append((received, output.clone()))
+        def see(name: str, _: nn.Module, args: Any, output: Tensor) -> None:
+            received = [self._first(x) for x in tensors_in(args)]
+            self._calls.setdefault(name, []).append((received, self._first(output)))
 
-        with _hooks(sites, note):
-            yield
+        with _hooks(self._sites, see):
+            self._given = [self._first(x) for x in _given(self._model, run)]
 
-    @contextmanager
-    def repeated(self, sites: Mapping[str, Site]) -> Iterator[list[str]]:
-        """In this block each call gives what it gave; yields the names of those that received else."""
-        past = {name: iter(self._calls[name]) for name in sites}
+    def differ(self, run: Callable[[], Any], changed: Mapping[str, Site]) -> bool:
+        """Whether a run with other weights of some layers shows it, though each gives what it gave."""
+        past = {name: iter(calls) for name, calls in self._calls.items()}
         differences: list[str] = []
 
         def give(name: str, _: nn.Module, args: Any, output: Tensor) -> Tensor:
             received, given = next(past[name], ([], output))
+            if given.shape != output.shape:
+                differences.append(name)
+                return output
             if not same(received, list(tensors_in(args))):
                 differences.append(name)
             return given.clone()  # what follows may write into it
 
-        with _hooks(sites, give):
-            yield differences
+        with other_weights(changed), _hooks(self.called, give):
+            given = list(_given(self._model, run))
+        return bool(differences) or not same(self._given, given)
+
+    def _first(self, x: Tensor) -> Tensor:
+        share = len(x) // self._samples if x.dim() and self._samples > 1 else 0
+        return (x[:share] if share else x).clone()
+
+
+def linear_layers(sites: Mapping[str, Site]) -> dict[str, Site]:
+    """Those sites whose module is a linear layer."""
+    return {name: site for name, site in sites.items() if isinstance(site.module, nn.Linear)}
 
 
 @contextmanager
@@ -180,15 +205,15 @@ def other_weights(sites: Mapping[str, Site]) -> Iterator[None]:
             p.copy_(value)
 
 
-def _tensors_of(model: nn.Module, run: Callable[[], Any]) -> list[Tensor]:
-    """What a run gives, and what the model gave in it."""
+def _given(model: nn.Module, run: Callable[[], Any]) -> Iterator[Tensor]:
+    """What the model gives in a run, and what the run itself does."""
     given: list[Any] = []
     handle = model.register_forward_hook(lambda _, __, output: given.append(output))
     try:
         given.append(run())
     finally:
         handle.remove()
-    return [tensor.clone() for tensor in tensors_in(given)]
+    return tensors_in(given)
 
 
 def same(before: Sequence[Tensor], after: Sequence[Tensor]) -> bool:

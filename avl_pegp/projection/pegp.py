@@ -226,7 +226,7 @@ class PEGP:
         Autocast around it is switched off, and what was compiled runs as it was written. A site that
         no batch came to, such as an unused branch of a mixture of experts, has nothing to protect.
         Changes that anyone made to protected tensors since the last step are projected first. The first
-        sample runs twice more, to see that trained layers act through their own calls alone. A model
+        sample runs once more, to see that trained layers act through their own calls alone. A model
         that trains on class prompts (``model.trains_text``) is shown those of the classes that
         ``begin`` was told, by ``model.only(classes)``, and no others; all by ``model.only(None)``
         where it was told none.
@@ -246,7 +246,7 @@ class PEGP:
             self.project_step()
         with inference_state(self.model), own_prompts(self.model, self._classes):
             sites = self._coverage.observed()
-            self._features.gather(loader, forward, self.model, sites, self._try_calls)
+            self._features.gather(loader, forward, self.model, sites, self._look_for_classifier)
 
     @torch.no_grad()
     def try_calls(self, batch: Any, forward: Callable[[Any], object]) -> None:
@@ -259,13 +259,10 @@ class PEGP:
             ValueError: a layer whose weight is read elsewhere too (it is named), a model that gives
                 other outputs for the same input, or a classifier that is not known.
         """
+        show = FewSamples(batch, forward)
         with inference_state(self.model):
-            self._try_calls(FewSamples(batch, forward))
-
-    def _try_calls(self, show: Callable[[], object]) -> None:
-        if not (self._begun and self._classes is None):
-            self._find_classifier(show)
-        require_own_calls(self.model, self._coverage.observed(), show)
+            self._look_for_classifier(show)
+            require_own_calls(self.model, self._coverage.observed(), show)
 
     @contextmanager
     def gathering(self, samples: int | None = None) -> Iterator[None]:
@@ -393,9 +390,9 @@ class PEGP:
     def _covered(self) -> Coverage:
         return cover(self.model, self._search.classifier, self.exclude, self.freeze_uncovered)
 
-    def _find_classifier(self, run: Callable[[], object]) -> None:
-        """Where it is not known yet, run the model to see it."""
-        if not self._coverage.is_known:
+    def _look_for_classifier(self, run: Callable[[], object]) -> None:
+        """Where it is wanted and not known yet, run the model to see it."""
+        if not (self._begun and self._classes is None) and not self._coverage.is_known:
             self._search.begin(self.model, None, self._classifier_found)
             try:
                 run()

@@ -141,12 +141,16 @@ def double():
 class TestHeadsForTasks:
     """Avalanche's multi-head models: each head is under the rule of its own."""
 
+    @pytest.mark.parametrize("zeros", [False, True], ids=["no gradients", "zero gradients"])
     @pytest.mark.parametrize("ids_from_zero", [True, False])
-    def test_absent_heads_stay_to_the_bit_and_old_features_with_them(self, ids_from_zero):
+    def test_absent_heads_stay_to_the_bit_and_old_features_with_them(self, ids_from_zero, zeros):
         model, plugin = built(multitask), PEGPPlugin(energy=1.0, progress=False)
         statistics = ClassStatisticsPlugin(progress=False)
         drift = MeasuredDrift(plugin, samples=2)
         strategy, (train, tests) = strategy_of(model, plugin, statistics), tasks(ids_from_zero)
+        if zeros:  # then decay and momentum reach heads that no sample came to
+            clear = strategy.optimizer.zero_grad
+            strategy.optimizer.zero_grad = lambda: clear(set_to_none=False)
         strategy.evaluator = EvaluationPlugin(AccuracyMatrices(3), drift, loggers=[BaseLogger()])
         strategy.plugins[-2] = strategy.evaluator
         past, heads = [], {}

@@ -121,8 +121,14 @@ def gather_all(
         if tried:
             show()
         else:
-            _show_and_try(show, few, model, observer, sites, look, call)
             tried = True
+            with observer.paused():
+                look(few)
+            calls = Calls(model, linear_layers(sites), few.of)
+            with call.watching(model):
+                calls.note(show)
+            with observer.paused():
+                require_own_calls(model, sites, few, calls)
         observer.end_of_batch()
         silent = {name: site for name, site in sites.items() if name not in observer.called}
         if silent:
@@ -136,25 +142,6 @@ def gather_all(
     for name, site in sites.items():
         if name not in observer.moments:
             observer.moments[name] = _of_no_rows(site)
-
-
-def _show_and_try(
-    show: Callable[[], object],
-    few: FewSamples,
-    model: nn.Module,
-    observer: Observer,
-    sites: Mapping[str, Site],
-    look: Callable[[Callable[[], object]], None],
-    call: FirstCall,
-) -> None:
-    """Show the first batch, and see that layers act through their own calls alone."""
-    with observer.paused():
-        look(few)
-    calls = Calls(model, linear_layers(sites), few.of)
-    with call.watching(model):
-        calls.note(show)
-    with observer.paused():
-        require_own_calls(model, sites, few, calls)
 
 
 def _shown(

@@ -24,7 +24,7 @@ NEWEST = ["eva02", "dinov3", "few heads of keys", "beit", "relative", "parallel"
 
 
 def two_experiences(model, optimizer, size=32):
-    """Changes over 50 steps on a second experience: old answers, new answers, trained weights."""
+    """Changes over 25 steps on a second experience: old answers, new answers, trained weights."""
     for name, p in trainable_tensors(model).items():
         if "tokens" in name:  # of a size that attention reacts to
             torch.nn.init.normal_(p)
@@ -39,7 +39,7 @@ def two_experiences(model, optimizer, size=32):
     before, fresh, weights = answers(model, old), answers(model, new), tuned(model)
 
     pegp.begin({3, 4, 5})
-    tune(model, optimizer, pegp, new, torch.tensor([3, 4, 5, 3, 4, 5, 3, 4]), steps=50)
+    tune(model, optimizer, pegp, new, torch.tensor([3, 4, 5, 3, 4, 5, 3, 4]), steps=25)
     return (
         relative_change(answers(model, old), before),
         relative_change(answers(model, new), fresh),

@@ -136,8 +136,9 @@ def test_attention_that_can_not_be_read_takes_other_pets(name):
         with attach(model, pet):
             torch.testing.assert_close(model(x), y)
         assert_untouched(model, before)
+    words = f"blocks.0.attn is {KINDS[name]}: a pr.* needs attention of"
     for pet in SPEAKING.values():
-        with pytest.raises(TypeError, match=f"blocks.0.attn is {KINDS[name]}: a pr.* needs attention of"):
+        with pytest.raises(TypeError, match=words):
             attach(model, pet)
         assert_untouched(model, before)
 

@@ -49,6 +49,10 @@ BIASED = {
     "relative, norms after": ("vit_relpos_small_patch16_rpn_224", SMALL),
 }
 OTHERS = {
+    "deit": ("deit_tiny_patch16_224", SMALL),
+    "dinov2": ("vit_small_patch14_reg4_dinov2", AT_16),
+    "dinov2, gated mlp": ("vit_giant_patch14_reg4_dinov2", {**AT_16, "mlp_ratio": 4}),
+    "clip": ("vit_base_patch16_clip_quickgelu_224", SMALL),
     "beit3": ("beit3_base_patch16_224", SMALL),
     "parallel": ("vit_small_patch16_18x2_224", SMALL),
     "norms after": ("vit_base_patch16_rpn_224", SMALL),
@@ -57,6 +61,12 @@ OTHERS = {
     "naflex": ("naflexvit_base_patch16_gap", {"depth": 2, "embed_dim": 64, "num_heads": 2}),
 }
 TAKEN = {**ROTARY, **BIASED, **OTHERS}
+IN_PART = {  # blocks that are taken, with attention that can't be read
+    "sam": ("samvit_base_patch16_224", {**SMALL, "global_attn_indexes": (1,)}),
+    "cait": ("cait_xxs24_224", SMALL),
+    "xcit": ("xcit_nano_12_p16_224", SMALL),
+    "differential": ("vit_tiny_patch16_224", {**SMALL, "attn_layer": "diff"}),
+}
 REFUSED = {  # and the words that name them
     "swin": ("swin_tiny_patch4_window7_224", "SwinTransformer has no `blocks`"),
     "swinv2": ("swinv2_tiny_window8_256", "SwinTransformerV2 has no `blocks`"),
@@ -68,6 +78,7 @@ REFUSED = {  # and the words that name them
     "resnet": ("resnet18", "ResNet has no `blocks`"),
     "parallel, fused": ("vit_pwee_patch16_reg1_gap_256", "ParallelScalingBlock without norm1"),
     "levit": ("levit_128s", "LevitDistilled has no `blocks`"),
+    "maxvit": ("maxvit_tiny_tf_224", "MaxxVit has no `blocks`"),
 }
 
 
@@ -77,7 +88,7 @@ def family(name: str, dtype: torch.dtype = torch.float64, classes: int = 6) -> n
     As timm builds them, LayerScale begins at 1e-6, weights at 0.02, and biases of positions at 0.
     """
     torch.manual_seed(0)
-    tag, options = TAKEN[name]
+    tag, options = {**TAKEN, **IN_PART}[name]
     model = timm.create_model(tag, num_classes=classes, **options)
     generator = torch.Generator().manual_seed(1)
     for key, p in model.named_parameters():
@@ -91,4 +102,4 @@ def family(name: str, dtype: torch.dtype = torch.float64, classes: int = 6) -> n
 
 def side(name: str) -> int:
     """Its images are so many pixels wide."""
-    return TAKEN[name][1].get("img_size", 32)
+    return {**TAKEN, **IN_PART}[name][1].get("img_size", 32)

@@ -154,6 +154,14 @@ def test_old_outputs_nearly_stay_in_float32(names):
     assert old <= 1e-4
 
 
+@pytest.mark.parametrize("optimizer", {**OPTIMIZERS, **MORE_OPTIMIZERS})
+def test_any_optimizer_nearly_keeps_old_outputs_in_float32(optimizer):
+    options = {"dtype": torch.float32, "steps": 10}
+    old, _, moved = two_experiences([PETS["lora"]], optimizer, **options)
+    assert old <= 1e-4
+    assert moved > 1e-3
+
+
 @pytest.mark.parametrize("half", [torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize("name", PETS)
 def test_half_precision_around_gathering_leaves_nothing_unprotected(name, half):

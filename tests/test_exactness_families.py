@@ -6,7 +6,7 @@ import peft
 import pytest
 import timm
 import torch
-from families import BIASED, ROTARY, TAKEN, family, side
+from families import BIASED, IN_PART, ROTARY, TAKEN, family, side
 from models import OPTIMIZERS, answers, images, relative_change, tune
 
 from avl_pegp.pet import Adapter, LoRA, Prefix, Prompt, attach, pet_parameters, trainable_tensors
@@ -74,6 +74,18 @@ def test_old_answers_stay(name, pets):
     model = family(name)
     attach(model, *PETS[pets])
     assert_kept_and_moving(pets, *two_experiences(model, "adamw_decay", side(name)))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("pets", ["lora", "adapters"])
+@pytest.mark.parametrize("name", IN_PART)
+def test_old_answers_stay_where_attention_can_not_be_read(name, pets):
+    model = family(name)
+    attach(model, *PETS[pets])
+    old, new, moved = two_experiences(model, "adamw_decay")
+    assert old <= 1e-9
+    assert new > 1e-5
+    assert moved > 1e-2
 
 
 @pytest.mark.long

@@ -175,8 +175,9 @@ class ClassStatisticsPlugin(SupervisedPlugin[SupervisedTemplate]):
         self._paths = list(heads_of(strategy, self.classifier, may_be_frozen=True))
         if not self._paths:
             raise ValueError(
-                f"{type(strategy.model).__name__} has no classifier to take features from: name the "
-                "path of its linear layer by classifier="
+                f"{type(strategy.model).__name__} has no classifier to take features from: leave "
+                "this plugin out where classes are names, as in a CLIP, or name the path of its linear "
+                "layer by classifier="
             )
 
     def _updated(

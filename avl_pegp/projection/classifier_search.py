@@ -152,11 +152,16 @@ def path_shown(model: nn.Module, path: str | None) -> Classifier:
     Raises:
         ValueError: there is none.
     """
+    root = named_root(model)
+    if path is None and isinstance(root, nn.Linear):
+        raise unknown_classifier(
+            model, "it is the layer itself, which has no path; wrap it, nn.Sequential(layer)"
+        )
     if path is None:
         raise unknown_classifier(
             model, "it has no get_classifier(), and its logits are no linear layer's output"
         )
-    layer = named_root(model).get_submodule(path)
+    layer = root.get_submodule(path)
     return path if any(p.requires_grad for p in layer.parameters()) else False
 
 

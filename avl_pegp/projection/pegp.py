@@ -345,8 +345,8 @@ class PEGP:
         """For each site: relative squared change of its own map on all gathered features.
 
         Each experience counts since it was learned. Exact where the site's input is unchanged, a
-        diagnostic deeper in the model; NaN where the map gave zero, as it did on branches that a
-        rebase has just started. No old data is needed.
+        diagnostic deeper in the model; NaN where the map gave zero on them: under ``rebase``
+        at both maps of every branch. No old data is needed.
         """
         sites, tensors = self._coverage.sites, self._coverage.tensors()
         return {n: m.drift(sites[n].read(tensors)) for n, m in self.past.memories.items()}

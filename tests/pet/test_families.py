@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import timm
 import torch
-from families import BIASED, REFUSED, ROTARY, TAKEN, family, side
+from families import BIASED, IN_PART, REFUSED, ROTARY, TAKEN, family, side
 from models import images, relative_change
 from torch import nn
 from traces import assert_untouched, trace
@@ -120,27 +120,25 @@ def test_other_families_are_refused_by_name(name):
         assert trace(model, values=False) == before
 
 
-IN_PART = {  # blocks that are taken, attention that can't be read
-    "sam": ("samvit_base_patch16_224", {"depth": 2, "global_attn_indexes": (1,)}, "Attention"),
-    "cait": ("cait_xxs24_224", {"depth": 2}, "TalkingHeadAttn"),
-    "xcit": ("xcit_nano_12_p16_224", {"depth": 2}, "XCA"),
-    "differential": ("vit_tiny_patch16_224", {"depth": 2, "attn_layer": "diff"}, "DiffAttention"),
+KINDS = {  # of attention that can't be read
+    "sam": "Attention",
+    "cait": "TalkingHeadAttn",
+    "xcit": "XCA",
+    "differential": "DiffAttention",
 }
 
 
 @pytest.mark.parametrize("name", IN_PART)
 def test_attention_that_can_not_be_read_takes_other_pets(name):
-    tag, options, kind = IN_PART[name]
-    options = {"img_size": 32, "embed_dim": 64, "num_heads": 2, "num_classes": 3, **options}
-    model = timm.create_model(tag, **options).eval()
-    x = images(2, seed=0, dtype=torch.float32)
+    model, x = family(name), images(2, seed=0)
     y, before = model(x), trace(model)
     for pet in SILENT.values():
         with attach(model, pet):
             torch.testing.assert_close(model(x), y)
         assert_untouched(model, before)
+    words = f"blocks.0.attn is {KINDS[name]}: a pr.* needs attention of"
     for pet in SPEAKING.values():
-        with pytest.raises(TypeError, match=f"blocks.0.attn is {kind}: a pr.* needs attention of"):
+        with pytest.raises(TypeError, match=words):
             attach(model, pet)
         assert_untouched(model, before)
 

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 from avalanche.training.plugins import SupervisedPlugin
+from clip_streams import learner as clip_learner
+from clip_streams import tasks, train
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.neighbors import NearestCentroid
 from streams import naive, online, stream
@@ -111,6 +113,12 @@ def test_a_classifier_that_is_not_linear_is_refused():
     parts = naive(plugins=[ClassStatisticsPlugin(classifier="blocks.0", progress=False)])
     with pytest.raises(ValueError, match="classifier='blocks.0' holds 2 linear layers"):
         parts.strategy.train(stream().train_stream[0], eval_streams=[])
+
+
+def test_a_clip_has_no_classifier_for_statistics():
+    parts = clip_learner(ClassStatisticsPlugin(progress=False))
+    with pytest.raises(ValueError, match=r"leave this plugin out where classes are names"):
+        train(parts, tasks()[:1])
 
 
 def features_of(model, experience):

@@ -114,6 +114,18 @@ def test_logits_that_are_no_layers_output_are_refused_in_the_first_forward_pass(
     assert list(named.coverage.heads) == ["fc"]
 
 
+def test_a_bare_layer_has_no_path_and_is_to_be_wrapped():
+    layer, x = nn.Linear(3, 2), torch.zeros(1, 3)
+    PEGP(layer).begin({0})
+    with pytest.raises(ValueError, match=r"it is the layer itself.* nn.Sequential\(layer\)"):
+        layer(x)
+    model = nn.Sequential(layer)
+    pegp = PEGP(model)
+    pegp.begin({0})
+    model(x)
+    assert list(pegp.coverage.heads) == ["0"]
+
+
 def test_a_step_before_any_forward_pass_of_the_model_is_refused():
     model = built(OwnHead)
     pegp = PEGP(model)

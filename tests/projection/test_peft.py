@@ -57,6 +57,13 @@ def test_what_no_condition_covers_is_named_first(name):
         PEGP(wrapped(config)).begin({0})
 
 
+def test_a_lora_on_an_embedding_is_named_first():
+    model = torch.nn.Sequential(torch.nn.Embedding(5, 4), torch.nn.Linear(4, 2))
+    pegp = PEGP(peft.get_peft_model(model, LoraConfig(r=2, target_modules=["0", "1"])))
+    with pytest.raises(ValueError, match=r"^no condition covers the trainable .*lora_embedding_A"):
+        pegp.begin({0})
+
+
 def test_a_weight_that_peft_reads_from_outside_is_refused():
     config = LoraConfig(r=2, target_parameters=["blocks.0.attn.qkv.weight"], target_modules=[])
     pegp = PEGP(wrapped(config))

@@ -57,7 +57,11 @@ def test_fresh_maps_follow_the_seed_and_take_nothing_from_the_generator_of_other
 
 
 def test_the_meter_has_nothing_to_measure_on_a_branch_that_gave_zero(protected):
-    _, pegp, _, _ = protected(*PETS, rebase=True)
+    model, pegp, optimizer, _ = protected(*PETS, rebase=True)
+    assert all(math.isnan(drift) for drift in pegp.drift().values())
+    pegp.begin({2, 3})
+    tune(model, optimizer, pegp, images(4, seed=2), torch.tensor([2, 3, 2, 3]), steps=3)
+    assert len(pegp.drift()) == 30
     assert all(math.isnan(drift) for drift in pegp.drift().values())
 
 

@@ -67,6 +67,29 @@ def test_no_long_step_changes_old_features_without_a_word(pet, dtype, times):
         assert any(f"{site} has moved " in str(warning.message) for site in pegp.ranks())
 
 
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("pet", PETS)
+def test_moves_of_the_weights_own_size_cost_rounding_alone(pet, dtype):
+    model, pegp, old = protected_vit(PETS[pet], dtype)
+    before = model.forward_features(old).detach()
+    move(pegp, 1)
+    pegp.project_step()
+    change = relative_change(model.forward_features(old), before)
+    assert change <= {torch.float32: 1e-6, torch.float64: 1e-14}[dtype]
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("pet", ["lora", "prefix"])
+def test_moves_of_a_hundred_times_that_cost_more_though_no_site_sees_it(pet, dtype):
+    model, pegp, old = protected_vit(PETS[pet], dtype)
+    before = model.forward_features(old).detach()
+    move(pegp, 100)
+    with pytest.warns(RoundingWarning):
+        pegp.project_step()
+    assert relative_change(model.forward_features(old), before) > TOLERANCE[dtype]
+    assert max(pegp.drift().values()) <= TOLERANCE[dtype] ** 2
+
+
 def test_a_line_search_that_diverges_is_told_of():
     model, pegp, old = protected_vit(PETS["prefix"], torch.float64, spread=0.02)
     before = model.forward_features(old).detach()

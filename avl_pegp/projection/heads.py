@@ -57,7 +57,7 @@ def find_heads(
         one; ``None`` where the model does not say.
 
     Raises:
-        ValueError: no such path, or not exactly one such linear layer there.
+        ValueError: no such path, not exactly one such linear layer there, or a model that is one.
     """
     if classifier is False:
         return {}
@@ -70,6 +70,11 @@ def find_heads(
         if places is None:
             return None
         layers = [_only_layer(place, classifier, may_be_frozen, False) for place in places]
+    if root in layers:
+        raise ValueError(
+            f"classifier={classifier!r}: the model is this linear layer itself, whose tensors then "
+            "have no path; wrap it, nn.Sequential(layer)"
+        )
     return {paths[layer]: layer for layer in layers if layer is not None}
 
 

@@ -119,6 +119,8 @@ def test_a_bare_layer_has_no_path_and_is_to_be_wrapped():
     PEGP(layer).begin({0})
     with pytest.raises(ValueError, match=r"it is the layer itself.* nn.Sequential\(layer\)"):
         layer(x)
+    with pytest.raises(ValueError, match=r"classifier='': .* nn.Sequential\(layer\)"):
+        PEGP(layer, classifier="").begin({0})
     model = nn.Sequential(layer)
     pegp = PEGP(model)
     pegp.begin({0})

@@ -109,7 +109,7 @@ class FewSamples:
     """
 
     def __init__(self, batch: Any, show: Callable[[Any], object]) -> None:
-        self.of = samples_in(batch)
+        self.of = max(1, samples_in(batch))
         self._batch, self._show, self._takes_one = batch, show, True
 
     def __call__(self) -> object:
@@ -129,7 +129,7 @@ class Calls:
     Args:
         model: what it gives is noted too.
         sites: the layers.
-        samples: how many the run shows; of all tensors the first sample's part is noted.
+        samples: how many the run shows; of tensors of so many rows each, the first one's are noted.
     """
 
     def __init__(self, model: nn.Module, sites: Mapping[str, Site], samples: int = 1) -> None:
@@ -171,8 +171,8 @@ class Calls:
         return bool(differences) or not same(self._given, given)
 
     def _first(self, x: Tensor) -> Tensor:
-        share = len(x) // self._samples if x.dim() and self._samples > 1 else 0
-        return (x[:share] if share else x).clone()
+        share, rest = divmod(len(x) if x.dim() else 0, self._samples)
+        return (x[:share] if share and not rest else x).clone()
 
 
 def linear_layers(sites: Mapping[str, Site]) -> dict[str, Site]:

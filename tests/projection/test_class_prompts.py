@@ -10,8 +10,8 @@ from models import OPTIMIZERS, tune
 from avl_pegp.pet import Context, LoRA, attach, pet_parameters
 from avl_pegp.projection import PEGP
 
-IMAGES, TARGETS = pictures(4, seed=1), torch.tensor([0, 1, 0, 1])
-PASSES = 2 + 2  # two batches, and the first sample twice to try the layers' calls
+IMAGES, TARGETS = pictures(8, seed=1), torch.tensor([0, 1] * 4)
+PASSES = 2 + 1  # two batches, and the first sample once more to try the layers' calls
 
 
 def prepared(*pets, **options):
@@ -26,7 +26,7 @@ def prompts_seen(model, pegp):
     hook = model.clip.transformer.register_forward_pre_hook(
         lambda _, args: counts.append(len(args[0]))
     )
-    pegp.gather(IMAGES.split(2))
+    pegp.gather(IMAGES.split(4))
     hook.remove()
     return counts
 

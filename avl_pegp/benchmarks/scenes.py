@@ -13,18 +13,6 @@ from typing import Any
 
 from avl_pegp.benchmarks.named_characters import NAMES
 
-__all__ = [
-    "ATTRIBUTES",
-    "COLOURS",
-    "HELD_OUT_PAIRS",
-    "POSITIONS",
-    "SIZES",
-    "TYPEFACES",
-    "Scene",
-    "draw_scenes",
-    "is_held_out",
-]
-
 #: Colours of the ink, red, green and blue from 0 to 1: far apart, and light enough for dark paper.
 COLOURS: dict[str, tuple[float, float, float]] = {
     "red": (0.95, 0.1, 0.1),

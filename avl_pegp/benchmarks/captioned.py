@@ -18,17 +18,12 @@ from torch import Generator, Tensor
 from avl_pegp.benchmarks.corruptions import CORRUPTIONS, corruption_generator
 from avl_pegp.benchmarks.data import ImageDataset
 from avl_pegp.benchmarks.named_characters import PRETRAINING_CHARACTERS
-from avl_pegp.benchmarks.rendering import draw_glyph, place
-from avl_pegp.benchmarks.scenes import COLOURS, POSITIONS, SIZES, Scene, draw_scenes
+from avl_pegp.benchmarks.rendering import FONTS, draw_glyph, place
+from avl_pegp.benchmarks.scenes import COLOURS, POSITIONS, SIZES, TYPEFACES, Scene, draw_scenes
 
 SceneClass = Mapping[str, Any]
 
 _ANY = Scene("A", "red", "sans", bold=False, italic=False, size="large", position="middle")
-_FONTS = {  # the upright, the bold, the italic and the bold italic one of each typeface
-    "sans": ("Sans", "Sans-Bold", "Sans-Oblique", "Sans-BoldOblique"),
-    "serif": ("Serif", "Serif-Bold", "Serif-Italic", "Serif-BoldItalic"),
-    "mono": ("SansMono", "SansMono-Bold", "SansMono-Oblique", "SansMono-BoldOblique"),
-}
 _SIZE = 32  # height and width of the images
 _ROOM = 21  # pixels that a character at scale 1 may take, so that it is whole at either side too
 _LEAN = 0.1  # radians that a character may lean to either side
@@ -101,7 +96,8 @@ def render_scenes(scenes: Sequence[Scene], seed: int, domain: str = "plain") -> 
 
 def _drawing(scene: Scene) -> tuple[str, str]:
     """The character and the font that it is drawn in."""
-    return scene.character, f"DejaVu{_FONTS[scene.typeface][scene.bold + 2 * scene.italic]}"
+    family = 4 * TYPEFACES.index(scene.typeface)  # of FONTS: regular, bold, italic, bold italic
+    return scene.character, FONTS[family + scene.bold + 2 * scene.italic]
 
 
 def _paint(

@@ -64,11 +64,6 @@ def read_core50(
 
     Source: Lomonaco and Maltoni, CORe50: a New Dataset and Benchmark for Continuous Object
     Recognition, CoRL 2017.
-
-    Example:
-        >>> read_core50("/no/such/folder")  # doctest: +ELLIPSIS
-        Traceback (most recent call last):
-        avl_pegp.benchmarks.lists.DataError: There is no data in ...
     """
     sessions = [_TRAIN[i] for i in order_of(len(_TRAIN), None, order_seed)]
     folder, frames = _frames(data_root)

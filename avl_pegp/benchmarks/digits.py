@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from avalanche.benchmarks import GenericCLScenario, NCScenario
 from sklearn.datasets import load_digits
-from torch import Tensor
 
 from avl_pegp.benchmarks.blurry import blurry_incremental
 from avl_pegp.benchmarks.class_incremental import class_incremental
@@ -63,24 +62,13 @@ def blurry_digits(
 
 def load_parts() -> tuple[ImageDataset, ImageDataset]:
     """Training and test images of the digits."""
-    images, labels = _load()
-    held_out = _held_out(labels)
-    train, test = (ImageDataset(images[rows], labels[rows]) for rows in (~held_out, held_out))
-    return train, test
-
-
-def _load() -> tuple[Tensor, Tensor]:
-    """All images, uint8 (1797, 3, 32, 32), and labels, int64 (1797,)."""
     digits = load_digits()
     small = torch.from_numpy(digits.images).float()[:, None] * (255 / 16)  # pixels are 0 to 16
     large = F.interpolate(small, size=(32, 32), mode="bilinear", align_corners=False)
     images = large.round().to(torch.uint8).repeat(1, 3, 1, 1)
-    return images, torch.from_numpy(digits.target)
-
-
-def _held_out(labels: Tensor) -> Tensor:
-    """True for every fourth image of each class, bool (N,)."""
+    labels = torch.from_numpy(digits.target)
     held_out = torch.zeros(len(labels), dtype=torch.bool)
     for label in range(len(DIGITS)):
         held_out[(labels == label).nonzero().flatten()[_TEST_EVERY - 1 :: _TEST_EVERY]] = True
-    return held_out
+    train, test = (ImageDataset(images[rows], labels[rows]) for rows in (~held_out, held_out))
+    return train, test

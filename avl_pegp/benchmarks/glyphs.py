@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from avalanche.benchmarks import GenericCLScenario, NCScenario
@@ -50,27 +50,17 @@ DARK_INK = replace(STREAM, inverted=0.0)
 STYLES: tuple[str, ...] = ("plain", "inverted", "blurred", "rotated", "striped")
 
 
-@dataclass(frozen=True)
-class _Domain:
-    """What letters of a domain are drawn in, and a name out of ``CORRUPTIONS``."""
-
-    fonts: tuple[str, ...]
-    corruption: str = "plain"
-
-
 _SERIF = tuple(font for font in FONTS if "Serif" in font)
 _MONO = tuple(font for font in FONTS if "Mono" in font)
 _SANS = tuple(font for font in FONTS if font not in (*_SERIF, *_MONO))
 
-# Every other domain differs from `sans` in one thing: the font or the corruption.
+# The fonts of each domain and a name out of CORRUPTIONS; every other one differs from `sans` in one.
+_CORRUPTED = ("blurred", "noisy", "inverted", "rotated", "occluded")
 _DOMAINS = {
-    "sans": _Domain(_SANS),
-    "serif": _Domain(_SERIF),
-    "mono": _Domain(_MONO),
-    **{
-        corruption: _Domain(_SANS, corruption)
-        for corruption in ("blurred", "noisy", "inverted", "rotated", "occluded")
-    },
+    "sans": (_SANS, "plain"),
+    "serif": (_SERIF, "plain"),
+    "mono": (_MONO, "plain"),
+    **{corruption: (_SANS, corruption) for corruption in _CORRUPTED},
 }
 
 #: The domains of ``domain_glyphs``.
@@ -252,14 +242,12 @@ def _render_domain(
     name: str, characters: Sequence[str], train_per_class: int, test_per_class: int, seed: int
 ) -> tuple[ImageDataset, ImageDataset]:
     """Training and test images of one domain, the same whatever other domains there are."""
-    domain = _DOMAINS[name]
+    fonts, corruption = _DOMAINS[name]
     own_seed = seed * len(DOMAINS) + DOMAINS.index(name)
-    parts = _render_parts(
-        characters, train_per_class, test_per_class, own_seed, domain.fonts, DARK_INK
-    )
+    parts = _render_parts(characters, train_per_class, test_per_class, own_seed, fonts, DARK_INK)
     for part, dataset in enumerate(parts):
         generator = corruption_generator(2 * own_seed + part)
-        dataset.images = CORRUPTIONS[domain.corruption](dataset.images, generator)
+        dataset.images = CORRUPTIONS[corruption](dataset.images, generator)
     return parts
 
 

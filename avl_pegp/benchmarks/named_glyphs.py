@@ -11,7 +11,7 @@ from avalanche.benchmarks import GenericCLScenario, NCScenario
 from avl_pegp.benchmarks.captioned import classes_by, name_of, render_classes, render_parts
 from avl_pegp.benchmarks.captioned_domains import caption_set
 from avl_pegp.benchmarks.class_incremental import check_split, class_incremental
-from avl_pegp.benchmarks.data import ImageData, ImageDataset, made_here, normalise
+from avl_pegp.benchmarks.data import ImageData, ImageDataset, Pooled, made_here, normalise
 from avl_pegp.benchmarks.digits import load_parts
 from avl_pegp.benchmarks.domain_incremental import domain_incremental
 from avl_pegp.benchmarks.labels import order_of
@@ -118,7 +118,7 @@ def named_glyphs(
         own, own_seed = [classes[c] for c in task], seed * n_experiences + i
         pair = render_parts(own, train_per_class, test_per_class, own_seed, domains[i])
         parts.append([ImageDataset(d.images, task[torch.tensor(d.targets)]) for d in pair])
-    train, test = (_joined(side) for side in zip(*parts, strict=True))
+    train, test = (Pooled(side) for side in zip(*parts, strict=True))
     data = made_here(train, test, tuple(map(name_of, classes)))
     benchmark = class_incremental(data, n_experiences, class_order=order, task_labels=task_labels)
     benchmark.domains = domains
@@ -126,12 +126,6 @@ def named_glyphs(
     benchmark.untouched = _untouched(test_per_class, seed)
     benchmark.matching = caption_set(_MATCHED, seed, "plain")
     return benchmark
-
-
-def _joined(parts: Sequence[ImageDataset]) -> ImageDataset:
-    """All of them as one."""
-    labels = torch.cat([torch.tensor(part.targets) for part in parts])
-    return ImageDataset(torch.cat([part.images for part in parts]), labels)
 
 
 def _untouched(per_class: int, seed: int) -> dict[str, tuple[ImageDataset, tuple[str, ...]]]:

@@ -36,16 +36,17 @@ POSITIONS: dict[str, tuple[float, float]] = {
     "bottom": (0.0, 0.34),
     "middle": (0.0, 0.0),
 }
+_VALUES: dict[str, Collection[Any]] = {
+    "character": NAMES,
+    "colour": COLOURS,
+    "typeface": TYPEFACES,
+    "bold": (False, True),
+    "italic": (False, True),
+    "size": SIZES,
+    "position": POSITIONS,
+}
 #: All that a caption may mention.
-ATTRIBUTES: tuple[str, ...] = (
-    "character",
-    "colour",
-    "typeface",
-    "bold",
-    "italic",
-    "size",
-    "position",
-)
+ATTRIBUTES: tuple[str, ...] = tuple(_VALUES)
 #: Pairs of colour and typeface that pretraining must not show.
 HELD_OUT_PAIRS = frozenset({("red", "mono"), ("blue", "serif"), ("yellow", "sans")})
 
@@ -131,17 +132,6 @@ class Scene:
             words.append(_PLACES[self.position])
         article = "an" if words[0][0] in "aeiou" else "a"
         return " ".join((article, *words))
-
-
-_VALUES: dict[str, Collection[Any]] = {
-    "character": NAMES,
-    "colour": COLOURS,
-    "typeface": TYPEFACES,
-    "bold": (False, True),
-    "italic": (False, True),
-    "size": SIZES,
-    "position": POSITIONS,
-}
 
 
 def is_held_out(scene: Scene) -> bool:

@@ -41,11 +41,6 @@ def read_tiny_imagenet(data_root: Path | str) -> ImageData:
         DataError: files are absent, or contradict one another.
 
     Source: Le and Yang, Tiny ImageNet Visual Recognition Challenge, Stanford CS 231N, 2015.
-
-    Example:
-        >>> read_tiny_imagenet("/no/such/folder")  # doctest: +ELLIPSIS
-        Traceback (most recent call last):
-        avl_pegp.benchmarks.lists.DataError: There is no data in ...
     """
     folder = require_folder(Path(data_root) / "tiny-imagenet-200", _LAYOUT)
     wnids = _wnids(folder / "wnids.txt")

@@ -44,7 +44,7 @@ core50_128x128/s1/o1/C_01_01_000.png  frames of object 1 in session 1,
 
 
 def read_core50(
-    data_root: Path | str, categories: bool = False, order_seed: int | None = None
+    data_root: Path | str, categories: bool = False, session_seed: int | None = None
 ) -> ImageData:
     """CORe50: 128x128 frames of 50 objects, five of each of ten categories, in eleven sessions.
 
@@ -57,7 +57,7 @@ def read_core50(
         data_root: the folder that holds ``core50_128x128``.
         categories: whether a label is one of 10 categories instead of one of 50 objects, for which it
             is one less than the object's number.
-        order_seed: draws the order of the sessions; None keeps the order of their numbers.
+        session_seed: draws the order of the sessions; None keeps the order of their numbers.
 
     Raises:
         DataError: sessions or objects are absent.
@@ -65,7 +65,7 @@ def read_core50(
     Source: Lomonaco and Maltoni, CORe50: a New Dataset and Benchmark for Continuous Object
     Recognition, CoRL 2017.
     """
-    sessions = [_TRAIN[i] for i in order_of(len(_TRAIN), None, order_seed)]
+    sessions = [_TRAIN[i] for i in order_of(len(_TRAIN), None, session_seed)]
     folder, frames = _frames(data_root)
     per_label = _EACH if categories else 1
     train, test = (_dataset(folder, frames, part, per_label) for part in (_TRAIN, _TEST))

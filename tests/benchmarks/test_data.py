@@ -141,6 +141,10 @@ def test_a_stream_and_a_data_set_are_joined_by_name(miniature: Callable[[str], P
         n_experiences=2,
     )
     assert len(folder.train_stream) == 2
+    core = create_benchmark(
+        "split_core50", data_root=miniature("core50"), n_experiences=10, order_seed=1
+    )
+    assert core.class_order != sorted(core.class_order)
     with pytest.raises(ValueError, match="name='blurry_cub200' .* but data_root is not given"):
         create_benchmark("blurry_cub200", n_experiences=4)
 

@@ -13,7 +13,7 @@ from models import answers, images, relative_change
 from streams import naive, stream
 from torch.utils.data import TensorDataset
 
-from avl_pegp.benchmarks._experiences import from_datasets
+from avl_pegp.benchmarks.domain_incremental import from_datasets
 from avl_pegp.evaluation import AccuracyMatrices
 from avl_pegp.plugins import ClassStatisticsPlugin, EWCPlugin, L2Plugin, LwFPlugin, PEGPPlugin
 

@@ -1,41 +1,68 @@
-"""Streams to learn from: ordinary Avalanche benchmarks, embedded ones and ones of data on disk."""
+"""Streams to learn from: ordinary Avalanche benchmarks, of embedded data and of data on disk.
+
+A reader of ``READERS`` makes a data set, a stream of ``STREAMS`` cuts it into experiences, and any of
+these goes with any of those: ``blurry_incremental(read_cub200(folder), 5)``. What is usual has a name
+of its own, such as ``split_cifar100``.
+"""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
 from avalanche.benchmarks import CLScenario
 
-from avl_pegp.benchmarks._images import normalise
-from avl_pegp.benchmarks.blurry import BlurryTasks, si_blurry
-from avl_pegp.benchmarks.blurry_streams import blurry_digits, blurry_glyphs
+from avl_pegp.benchmarks.blurry import BlurryTasks, blurry_incremental, si_blurry
 from avl_pegp.benchmarks.captioned import SCENE_DOMAINS, render_scenes
-from avl_pegp.benchmarks.captioned_domains import CAPTION_DOMAINS, captioned_domains
-from avl_pegp.benchmarks.cifar import split_cifar100
-from avl_pegp.benchmarks.core50 import core50_classes, core50_instances
+from avl_pegp.benchmarks.captioned_domains import (
+    CAPTION_DOMAINS,
+    captioned_domains,
+    read_captioned_domains,
+)
+from avl_pegp.benchmarks.cifar import read_cifar100, split_cifar100
+from avl_pegp.benchmarks.class_folders import class_folders
+from avl_pegp.benchmarks.class_incremental import class_incremental, split_images
+from avl_pegp.benchmarks.core50 import core50_classes, core50_instances, read_core50
 from avl_pegp.benchmarks.corruptions import CORRUPTIONS
-from avl_pegp.benchmarks.cub200 import split_cub200
-from avl_pegp.benchmarks.digits import split_digits
-from avl_pegp.benchmarks.domainnet import DOMAINNET, domainnet, split_domainnet
-from avl_pegp.benchmarks.domains import DOMAINS, domain_glyphs, join_domains
-from avl_pegp.benchmarks.glyphs import GLYPHS, split_glyphs
-from avl_pegp.benchmarks.image_files import DataError, ImageFiles, check_images, class_folders
-from avl_pegp.benchmarks.image_folder import image_folder
-from avl_pegp.benchmarks.image_streams import join_images, resized, split_images
-from avl_pegp.benchmarks.imagenet import split_imagenet100, split_imagenet_r
-from avl_pegp.benchmarks.named_datasets import NAMED_DATASETS, named_datasets
+from avl_pegp.benchmarks.cub200 import read_cub200, split_cub200
+from avl_pegp.benchmarks.data import ImageData, normalise, resized
+from avl_pegp.benchmarks.digits import blurry_digits, read_digits, split_digits
+from avl_pegp.benchmarks.domain_incremental import domain_incremental, join_domains, join_images
+from avl_pegp.benchmarks.domainnet import DOMAINNET, domainnet, read_domainnet, split_domainnet
+from avl_pegp.benchmarks.glyphs import (
+    DOMAINS,
+    GLYPHS,
+    STYLES,
+    blurry_glyphs,
+    domain_glyphs,
+    read_domain_glyphs,
+    read_glyphs,
+    shifted_glyphs,
+    split_glyphs,
+)
+from avl_pegp.benchmarks.image_files import ImageFiles, check_images
+from avl_pegp.benchmarks.image_folder import image_folder, read_image_folder
+from avl_pegp.benchmarks.imagenet import (
+    read_imagenet100,
+    read_imagenet_r,
+    split_imagenet100,
+    split_imagenet_r,
+)
+from avl_pegp.benchmarks.lists import DataError
 from avl_pegp.benchmarks.named_glyphs import (
+    NAMED_DATASETS,
     NAMED_GLYPH_DOMAINS,
     NAMED_GLYPHS,
     UNTOUCHED_CHARACTERS,
+    named_datasets,
     named_glyphs,
+    read_named_datasets,
 )
 from avl_pegp.benchmarks.online import OnlineStream, online_benchmark
 from avl_pegp.benchmarks.rendering import FONTS, render_glyphs
 from avl_pegp.benchmarks.scenes import Scene, draw_scenes
-from avl_pegp.benchmarks.shifted import STYLES, shifted_glyphs
-from avl_pegp.benchmarks.tiny_imagenet import split_tiny_imagenet
+from avl_pegp.benchmarks.tiny_imagenet import read_tiny_imagenet, split_tiny_imagenet
 
 __all__ = [
     "BENCHMARKS",
@@ -49,23 +76,29 @@ __all__ = [
     "NAMED_DATASETS",
     "NAMED_GLYPHS",
     "NAMED_GLYPH_DOMAINS",
+    "READERS",
     "SCENE_DOMAINS",
+    "STREAMS",
     "STYLES",
     "UNTOUCHED_CHARACTERS",
     "BlurryTasks",
     "DataError",
+    "ImageData",
     "ImageFiles",
     "OnlineStream",
     "Scene",
     "blurry_digits",
     "blurry_glyphs",
+    "blurry_incremental",
     "captioned_domains",
     "check_images",
     "class_folders",
+    "class_incremental",
     "core50_classes",
     "core50_instances",
     "create_benchmark",
     "domain_glyphs",
+    "domain_incremental",
     "domainnet",
     "draw_scenes",
     "image_folder",
@@ -75,6 +108,19 @@ __all__ = [
     "named_glyphs",
     "normalise",
     "online_benchmark",
+    "read_captioned_domains",
+    "read_cifar100",
+    "read_core50",
+    "read_cub200",
+    "read_digits",
+    "read_domain_glyphs",
+    "read_domainnet",
+    "read_glyphs",
+    "read_image_folder",
+    "read_imagenet100",
+    "read_imagenet_r",
+    "read_named_datasets",
+    "read_tiny_imagenet",
     "render_glyphs",
     "render_scenes",
     "resized",
@@ -121,13 +167,43 @@ DATASETS: dict[str, Callable[..., CLScenario[Any]]] = {
     "split_tiny_imagenet": split_tiny_imagenet,
 }
 
+#: What reads or renders a data set, by name; add a function of your own to use it by name. One with
+#: an argument ``data_root`` reads data on disk.
+READERS: dict[str, Callable[..., ImageData]] = {
+    reader.__name__.removeprefix("read_"): reader
+    for reader in (
+        read_captioned_domains,
+        read_cifar100,
+        read_core50,
+        read_cub200,
+        read_digits,
+        read_domain_glyphs,
+        read_domainnet,
+        read_glyphs,
+        read_image_folder,
+        read_imagenet100,
+        read_imagenet_r,
+        read_named_datasets,
+        read_tiny_imagenet,
+    )
+}
+
+#: What cuts any data set into experiences, by the first word of a benchmark's name.
+STREAMS: dict[str, Callable[..., CLScenario[Any]]] = {
+    "blurry": blurry_incremental,
+    "domain": domain_incremental,
+    "split": class_incremental,
+}
+
 
 def create_benchmark(name: str, **options: Any) -> CLScenario[Any]:
-    """Build a benchmark by the name of its function.
+    """Build a benchmark by name.
 
     Args:
-        name: a key of ``BENCHMARKS`` or ``DATASETS``.
-        options: passed on to that function; those of ``DATASETS`` need ``data_root``.
+        name: a key of ``BENCHMARKS`` or ``DATASETS``, or a key of ``STREAMS`` and one of ``READERS``,
+            such as ``"blurry_cub200"``.
+        options: passed on to that function, or to the reader and the stream, by what they take; data
+            on disk needs ``data_root``.
 
     Raises:
         ValueError: the name is not known, or ``data_root`` is not given where it is needed.
@@ -135,15 +211,24 @@ def create_benchmark(name: str, **options: Any) -> CLScenario[Any]:
     Example:
         >>> len(create_benchmark("split_digits", n_experiences=2, order_seed=0).train_stream)
         2
+        >>> create_benchmark("domain_named_datasets", train_per_class=1).domains[:2]
+        ('letters', 'colours')
     """
     known = BENCHMARKS | DATASETS
-    if name not in known:
+    stream, _, data = name.partition("_")
+    crossed = name not in known and stream in STREAMS and data in READERS
+    if name not in known and not crossed:
         raise ValueError(
-            f"name={name!r} is not a known benchmark; choose one of {', '.join(sorted(known))}."
+            f"name={name!r} is not a known benchmark; choose one of {', '.join(sorted(known))}, or "
+            f"join one of {', '.join(STREAMS)} and one of {', '.join(READERS)} by _."
         )
-    if name in DATASETS and options.get("data_root") is None:
+    taken = inspect.signature(READERS[data]).parameters if crossed else {}
+    if (name in DATASETS or "data_root" in taken) and options.get("data_root") is None:
         raise ValueError(
             f"name={name!r} reads images from disk, but data_root is not given; pass the folder "
             "that the data set was unpacked into."
         )
-    return known[name](**options)
+    if not crossed:
+        return known[name](**options)
+    of_data = {option: options.pop(option) for option in taken.keys() & options.keys()}
+    return STREAMS[stream](READERS[data](**of_data), **options)

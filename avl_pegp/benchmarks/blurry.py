@@ -1,4 +1,4 @@
-"""Si-Blurry: some classes belong to one task alone, the others leak into all of them."""
+"""Si-Blurry streams: some classes belong to one task alone, the others occur in all of them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,74 @@ from dataclasses import dataclass
 from itertools import islice
 
 import torch
+from avalanche.benchmarks import GenericCLScenario
 from torch import Generator, Tensor
 
-from avl_pegp.benchmarks._labels import whole_numbers
+from avl_pegp.benchmarks.data import ImageData, ImageTransform, Selected
+from avl_pegp.benchmarks.domain_incremental import from_datasets
+from avl_pegp.benchmarks.labels import whole_numbers
 
-__all__ = ["BlurryTasks", "check_blurry", "si_blurry"]
+
+def blurry_incremental(
+    data: ImageData,
+    n_experiences: int = 5,
+    disjoint: float = 0.5,
+    blurry: float = 0.1,
+    order_seed: int | None = None,
+    *,
+    train_transform: ImageTransform | None = None,
+    eval_transform: ImageTransform | None = None,
+) -> GenericCLScenario:
+    """Cut a data set into a Si-Blurry stream: unequal tasks, blurry borders.
+
+    See ``si_blurry`` for how samples are shared out. It is meant to be seen once, in small pieces:
+    pass the benchmark on to ``online_benchmark``. Test experience j has the test images of the
+    classes that experience j owns: the disjoint ones, and the blurry ones most at home there.
+
+    Args:
+        data: any data set; of one with domains all domains together.
+        n_experiences: how many experiences, 1 to the number of classes; their classes are unequally
+            many.
+        disjoint: share of the classes that occur in one experience alone, 0 to 1.
+        blurry: share of the other classes' training samples that stray into any experience.
+        order_seed: draws which experience owns which classes, and the exchange; None is 0.
+        train_transform: of an image, in training; None is that of the data set.
+        eval_transform: of an image, in evaluation; None is that of the data set.
+
+    Returns:
+        A benchmark with ``train_stream``, ``test_stream``, ``class_names`` (by label),
+        ``class_order``, and ``data``, facts for the record, where the data set has some. Labels count
+        up in the order of the experiences that own the classes.
+
+    Raises:
+        DataError: a class has no training or no test image, or files are damaged.
+        ValueError: an argument is out of range, or labels and names do not fit.
+
+    Example:
+        >>> from avl_pegp.benchmarks import read_digits
+        >>> benchmark = blurry_incremental(read_digits())
+        >>> [sorted(experience.classes_in_this_experience) for experience in benchmark.test_stream]
+        [[0], [1, 2, 3, 4], [5, 6], [7, 8], [9]]
+    """
+    check_blurry("n_experiences", n_experiences, len(data.class_names), disjoint, blurry)
+    train, test = data.complete()
+    generator = torch.Generator().manual_seed(order_seed or 0)
+    tasks = si_blurry(train.targets, n_experiences, disjoint, blurry, generator=generator)
+    order = [label for classes in tasks.classes for label in classes]
+    position = torch.tensor(order).argsort().tolist()  # the new label of each old one
+    owned = [
+        [row for row, label in enumerate(test.targets) if label in classes]
+        for classes in map(set, tasks.classes)
+    ]
+    benchmark = from_datasets(
+        [Selected(train, rows, position) for rows in tasks.indices],
+        [Selected(test, rows, position) for rows in owned],
+        [data.class_names[label] for label in order],
+        order,
+        train_transform or data.transform,
+        eval_transform or data.transform,
+    )
+    return data.on_record(benchmark)
 
 
 @dataclass(frozen=True)
@@ -87,17 +150,17 @@ def si_blurry(
     order = _shuffled(list(samples), generator)
     n_disjoint = round(disjoint * len(order))
     sizes = _class_counts(n_disjoint, len(order) - n_disjoint, n_tasks, generator)
-    stay, leak = (
+    stay, spread = (
         _cut(group, counts)
         for group, counts in zip((order[:n_disjoint], order[n_disjoint:]), sizes, strict=True)
     )
     fixed, own = (
         [[index for label in classes for index in samples[label]] for classes in group]
-        for group in (stay, leak)
+        for group in (stay, spread)
     )
     mixed = _exchange(own, round(blurry * sum(map(len, own))), generator)
     indices = [_shuffled(a + b, generator) for a, b in zip(fixed, mixed, strict=True)]
-    return BlurryTasks(indices, disjoint=stay, blurry=leak)
+    return BlurryTasks(indices, disjoint=stay, blurry=spread)
 
 
 def check_blurry(field: str, n_tasks: int, n_classes: int, disjoint: float, blurry: float) -> None:

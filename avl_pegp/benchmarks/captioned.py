@@ -1,25 +1,29 @@
-"""Captioned glyphs: small images of characters, of which captions say only what they show."""
+"""Captioned glyphs: small images of characters, of which captions say only what they show.
+
+A class of scenes is what all of them have in common, as values by attribute; the others are drawn at
+random. The caption that mentions just these attributes is what the class is called.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
 
 from avl_pegp.benchmarks.corruptions import CORRUPTIONS, corruption_generator
-from avl_pegp.benchmarks.rendering import draw_glyph, place
-from avl_pegp.benchmarks.scenes import COLOURS, POSITIONS, SIZES, Scene
+from avl_pegp.benchmarks.data import ImageDataset
+from avl_pegp.benchmarks.named_characters import PRETRAINING_CHARACTERS
+from avl_pegp.benchmarks.rendering import FONTS, draw_glyph, place
+from avl_pegp.benchmarks.scenes import COLOURS, POSITIONS, SIZES, TYPEFACES, Scene, draw_scenes
 
-__all__ = ["SCENE_DOMAINS", "render_scenes"]
+SceneClass = Mapping[str, Any]
 
-_FONTS = {  # the upright, the bold, the italic and the bold italic one of each typeface
-    "sans": ("Sans", "Sans-Bold", "Sans-Oblique", "Sans-BoldOblique"),
-    "serif": ("Serif", "Serif-Bold", "Serif-Italic", "Serif-BoldItalic"),
-    "mono": ("SansMono", "SansMono-Bold", "SansMono-Oblique", "SansMono-BoldOblique"),
-}
+_ANY = Scene("A", "red", "sans", bold=False, italic=False, size="large", position="middle")
 _SIZE = 32  # height and width of the images
 _ROOM = 21  # pixels that a character at scale 1 may take, so that it is whole at either side too
 _LEAN = 0.1  # radians that a character may lean to either side
@@ -92,7 +96,8 @@ def render_scenes(scenes: Sequence[Scene], seed: int, domain: str = "plain") -> 
 
 def _drawing(scene: Scene) -> tuple[str, str]:
     """The character and the font that it is drawn in."""
-    return scene.character, f"DejaVu{_FONTS[scene.typeface][scene.bold + 2 * scene.italic]}"
+    family = 4 * TYPEFACES.index(scene.typeface)  # of FONTS: regular, bold, italic, bold italic
+    return scene.character, FONTS[family + scene.bold + 2 * scene.italic]
 
 
 def _paint(
@@ -132,3 +137,48 @@ def _fit(drawings: Tensor) -> Tensor:
 
 def _about_zero(shape: tuple[int, ...], most: float, generator: Generator) -> Tensor:
     return most * (2 * torch.rand(shape, generator=generator) - 1)
+
+
+def classes_by(**values: Iterable[str]) -> list[SceneClass]:
+    """A class for each combination of the attributes' values, the last attribute's fastest."""
+    return [
+        dict(zip(values, combination, strict=True)) for combination in product(*values.values())
+    ]
+
+
+def caption_of(scene_class: SceneClass) -> str:
+    """Such as "a capital b" or "a red character at the top"."""
+    return replace(_ANY, **scene_class).caption(tuple(scene_class))
+
+
+def name_of(scene_class: SceneClass) -> str:
+    """The caption without its article, for a prompt such as "a {}"."""
+    return caption_of(scene_class).split(" ", 1)[1]
+
+
+def render_classes(
+    classes: Sequence[SceneClass], per_class: int, seed: int, domain: str
+) -> ImageDataset:
+    """Images of so many random scenes of each class; an image's label is its class's index."""
+    labels = torch.arange(len(classes)).repeat_interleave(per_class)
+    scenes = draw_scenes(len(labels), seed, PRETRAINING_CHARACTERS)
+    of_class = [
+        replace(scene, **classes[label])
+        for scene, label in zip(scenes, labels.tolist(), strict=True)
+    ]
+    return ImageDataset(render_scenes(of_class, seed, domain), labels)
+
+
+def render_parts(
+    classes: Sequence[SceneClass],
+    train_per_class: int,
+    test_per_class: int,
+    seed: int,
+    domain: str,
+) -> tuple[ImageDataset, ImageDataset]:
+    """Training and test images, other ones each; test images do not depend on the training ones."""
+    train, test = (
+        render_classes(classes, count, 2 * seed + part, domain)
+        for part, count in enumerate((train_per_class, test_per_class))
+    )
+    return train, test

@@ -2,29 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
 
+import torch
 from avalanche.benchmarks import GenericCLScenario
+from torch import Tensor
 
-from avl_pegp.benchmarks._caption_sets import (
-    caption_classes,
-    caption_set,
-    foils_of,
-    values_of,
+from avl_pegp.benchmarks.captioned import (
+    SCENE_DOMAINS,
+    SceneClass,
+    caption_of,
+    classes_by,
+    render_classes,
+    render_parts,
 )
-from avl_pegp.benchmarks._images import normalise
-from avl_pegp.benchmarks._order import order_of
-from avl_pegp.benchmarks._scene_classes import caption_of, render_parts
-from avl_pegp.benchmarks.captioned import SCENE_DOMAINS
-from avl_pegp.benchmarks.domains import join_domains
+from avl_pegp.benchmarks.data import ImageData, ImageDataset, normalise
+from avl_pegp.benchmarks.domain_incremental import domain_incremental
 from avl_pegp.benchmarks.rendering import check_counts
-
-__all__ = ["CAPTION_DOMAINS", "captioned_domains"]
+from avl_pegp.benchmarks.scenes import COLOURS, POSITIONS, TYPEFACES
 
 #: The domains of ``captioned_domains``: all but that of pretraining.
 CAPTION_DOMAINS: tuple[str, ...] = tuple(name for name in SCENE_DOMAINS if name != "plain")
 
 _CHARACTERS = "AGRb25ΔΩ"
+_VALUES = {"colour": COLOURS, "typeface": TYPEFACES, "position": POSITIONS}
+
+
+def read_captioned_domains(
+    domains: Sequence[str] | None = None,
+    characters: Sequence[str] = _CHARACTERS,
+    train_per_class: int = 1,
+    test_per_class: int = 1,
+    seed: int = 0,
+) -> ImageData:
+    """Render images of captions in several domains; the arguments are as of ``captioned_domains``."""
+    names = CAPTION_DOMAINS if domains is None else tuple(domains)
+    _check(names, characters)
+    check_counts(train_per_class, test_per_class)
+    classes = caption_classes(characters)
+    parts = {
+        name: render_parts(classes, train_per_class, test_per_class, _own_seed(seed, name), name)
+        for name in names
+    }
+    captions = list(map(caption_of, classes))
+    return ImageData.of_parts(parts, captions, facts=None, transform=normalise)
 
 
 def captioned_domains(
@@ -72,24 +95,20 @@ def captioned_domains(
         >>> benchmark.foils[0].shape, benchmark.foil_attributes
         (torch.Size([240, 4]), ('character', 'colour', 'typeface', 'position'))
     """
-    names = CAPTION_DOMAINS if domains is None else tuple(domains)
-    _check(names, characters)
-    check_counts(train_per_class, test_per_class)
-    classes = caption_classes(characters)
-    parts, foils = {}, []
-    for i in order_of(len(names), None, order_seed):
-        own_seed = seed * len(CAPTION_DOMAINS) + CAPTION_DOMAINS.index(names[i])
-        train, test = render_parts(classes, train_per_class, test_per_class, own_seed, names[i])
-        parts[names[i]] = train, test
-        foils.append(foils_of(test.targets, characters, own_seed))
-    benchmark = join_domains(
-        parts, list(map(caption_of, classes)), train_transform=normalise, eval_transform=normalise
-    )
+    data = read_captioned_domains(domains, characters, train_per_class, test_per_class, seed)
+    benchmark = domain_incremental(data, order_seed=order_seed)
     benchmark.template = "{}"
-    benchmark.foils = tuple(foils)
+    benchmark.foils = tuple(
+        foils_of(data.parts[name][1].targets, characters, _own_seed(seed, name))
+        for name in benchmark.domains
+    )
     benchmark.foil_attributes = tuple(values_of(characters))
     benchmark.matching = caption_set(characters, seed, "plain")
     return benchmark
+
+
+def _own_seed(seed: int, domain: str) -> int:
+    return seed * len(CAPTION_DOMAINS) + CAPTION_DOMAINS.index(domain)
 
 
 def _check(domains: tuple[str, ...], characters: Sequence[str]) -> None:
@@ -102,3 +121,51 @@ def _check(domains: tuple[str, ...], characters: Sequence[str]) -> None:
             f"characters={characters!r} must be two or more different ones: a caption that is wrong "
             "about the character names another."
         )
+
+
+class CaptionSet(NamedTuple):
+    """Images, the captions that compete for them, and foils.
+
+    Attributes:
+        dataset: of (normalised image, index of its caption).
+        captions: distinct.
+        foils: int64 ``(n, K)``, for each image K captions that name something which is not in it.
+    """
+
+    dataset: ImageDataset
+    captions: tuple[str, ...]
+    foils: Tensor
+
+
+def values_of(characters: Sequence[str]) -> dict[str, Collection[str]]:
+    """What captions mention, by attribute; a character makes 120 of them."""
+    return {"character": characters, **_VALUES}
+
+
+def caption_classes(characters: Sequence[str]) -> list[SceneClass]:
+    """All combinations of a character, a colour, a typeface and a position."""
+    return classes_by(**values_of(characters))
+
+
+def caption_set(characters: Sequence[str], seed: int, domain: str) -> CaptionSet:
+    """One image of each caption of these characters."""
+    classes = caption_classes(characters)
+    dataset = render_classes(classes, 1, seed, domain)
+    dataset.images = normalise(dataset.images)
+    captions = tuple(map(caption_of, classes))
+    return CaptionSet(dataset, captions, foils_of(dataset.targets, characters, seed))
+
+
+def foils_of(labels: Sequence[int], characters: Sequence[str], seed: int) -> Tensor:
+    """Captions that are true but for one attribute, a column for each: ``(len(labels), 4)``."""
+    sizes = [len(each) for each in values_of(characters).values()]
+    generator = torch.Generator().manual_seed(seed)
+    true = torch.tensor(labels)
+    columns = []
+    stride = math.prod(sizes)  # labels number the combinations, the last attribute's value fastest
+    for size in sizes:
+        stride //= size
+        value = true // stride % size
+        other = (value + torch.randint(1, size, true.shape, generator=generator)) % size
+        columns.append(true + (other - value) * stride)
+    return torch.stack(columns, 1)

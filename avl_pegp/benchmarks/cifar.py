@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,12 @@ import numpy.typing as npt
 from avalanche.benchmarks import NCScenario
 from PIL import Image
 from torch.utils.data import Dataset
+from typing_extensions import Unpack
 
-from avl_pegp.benchmarks._plain_pickle import PlainArray, load_plain
-from avl_pegp.benchmarks.image_files import DataError, require_folder
-from avl_pegp.benchmarks.image_streams import ImageTransform, split_images
-
-__all__ = ["split_cifar100"]
+from avl_pegp.benchmarks.class_folders import require_folder
+from avl_pegp.benchmarks.class_incremental import ByClass, class_incremental
+from avl_pegp.benchmarks.data import ImageData
+from avl_pegp.benchmarks.lists import DataError
 
 _CLASSES, _SIDE = 100, 32
 _LAYOUT = """\
@@ -27,16 +28,8 @@ cifar-100-python/meta   names of the classes
 _ADVICE = "take the file from the original cifar-100-python.tar.gz again."
 
 
-def split_cifar100(
-    data_root: Path | str,
-    n_experiences: int = 10,
-    class_order: Sequence[int] | None = None,
-    order_seed: int | None = None,
-    task_labels: bool = False,
-    train_transform: ImageTransform | None = None,
-    eval_transform: ImageTransform | None = None,
-) -> NCScenario:
-    """CIFAR-100: 50,000 training and 10,000 test images of 32x32 pixels, ten new classes a time.
+def read_cifar100(data_root: Path | str) -> ImageData:
+    """CIFAR-100: 50,000 training and 10,000 test images of 32x32 pixels, of 100 classes.
 
     The files are Python pickles, which could run any code; those that hold anything but
     arrays of pixels, lists, dicts, strings and numbers are refused. All images are held in memory,
@@ -44,43 +37,28 @@ def split_cifar100(
 
     Args:
         data_root: the folder that holds ``cifar-100-python`` with ``train``, ``test`` and ``meta``.
-        n_experiences: how many experiences of equally many classes; a divisor of 100.
-        class_order: labels of the data set in the order of learning; None keeps label order. The
-            labels of the benchmark count up in this order.
-        order_seed: draws the class order; not together with ``class_order``.
-        task_labels: whether experience t has Avalanche's task label t (task-incremental learning).
-        train_transform: of a PIL image, in training; None resizes to 224 pixels, see ``resized``.
-        eval_transform: the same in evaluation.
-
-    Returns:
-        A benchmark with ``train_stream``, ``test_stream``, ``class_names`` (by label),
-        ``class_order`` and ``data`` (numbers of images).
 
     Raises:
         DataError: files are absent, damaged, or hold something else.
-        ValueError: an argument is out of range.
 
     Source: Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
 
     Example:
-        >>> split_cifar100("/no/such/folder")  # doctest: +ELLIPSIS
+        >>> read_cifar100("/no/such/folder")  # doctest: +ELLIPSIS
         Traceback (most recent call last):
-        avl_pegp.benchmarks._image_reading.DataError: There is no data in ...
+        avl_pegp.benchmarks.lists.DataError: There is no data in ...
     """
     folder = require_folder(Path(data_root) / "cifar-100-python", _LAYOUT)
-    benchmark = split_images(
-        _images(folder / "train"),
-        _images(folder / "test"),
-        _class_names(folder / "meta"),
-        n_experiences,
-        class_order=class_order,
-        order_seed=order_seed,
-        task_labels=task_labels,
-        train_transform=train_transform,
-        eval_transform=eval_transform,
-    )
-    benchmark.data["converted"] = 0  # as for images in files: these are all RGB
-    return benchmark
+    train, test = (_images(folder / part) for part in ("train", "test"))
+    # As images in files have it: none of these is converted to RGB.
+    return ImageData(train, test, _class_names(folder / "meta"), facts={"converted": 0})
+
+
+def split_cifar100(
+    data_root: Path | str, n_experiences: int = 10, **options: Unpack[ByClass]
+) -> NCScenario:
+    """``class_incremental`` of ``read_cifar100``, ten new classes a time."""
+    return class_incremental(read_cifar100(data_root), n_experiences, **options)
 
 
 class _ArrayImages(Dataset[tuple[Image.Image, int]]):
@@ -109,7 +87,7 @@ def _images(file: Path) -> _ArrayImages:
     """The images and labels of one file, in its order."""
     content = _read(file)
     array, labels = content.get("data"), content.get("fine_labels")
-    if not isinstance(array, PlainArray) or array.pixels.shape[1:] != (3 * _SIDE * _SIDE,):
+    if not isinstance(array, _PlainArray) or array.pixels.shape[1:] != (3 * _SIDE * _SIDE,):
         raise DataError(f"{file} must have data of (N, {3 * _SIDE * _SIDE}) pixels; {_ADVICE}")
     # A row is the red, the green and the blue plane of an image.
     images = array.pixels.reshape(-1, 3, _SIDE, _SIDE).transpose(0, 2, 3, 1)
@@ -128,7 +106,93 @@ def _images(file: Path) -> _ArrayImages:
 def _read(file: Path) -> dict[str, Any]:
     """The dict in one file, its keys as text."""
     try:
-        content = load_plain(file)
+        content = _load_plain(file)
         return {key.decode() if isinstance(key, bytes) else key: content[key] for key in content}
     except Exception as error:  # there is no end to the types that a damaged pickle raises
         raise DataError(f"{file} cannot be read: {error}; {_ADVICE}") from error
+
+
+class _PlainArray:
+    """Takes the place of a uint8 array in a pickle; ``pixels`` is that array.
+
+    Numpy itself would also take made-up types, which could make it read past its memory, and some
+    versions warn of the types in old files. Here only the shape and the bytes are used.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+
+    def __init__(self, *_: object) -> None:
+        """Pickles first make an empty array, whatever it is to be, and then set its state."""
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        _, shape, kind, by_column, content = state
+        self.fill(content, kind, shape, "F" if by_column else "C")
+
+    def fill(self, content: bytes, kind: _Kind, shape: Sequence[int], order: Any = "C") -> None:
+        """Set the pixels; the content is not copied."""
+        if kind.name not in ("u1", b"u1"):
+            raise pickle.UnpicklingError(f"it has an array of type {kind.name!r} instead of 'u1'")
+        self.pixels = np.frombuffer(content, np.uint8).reshape(shape, order=order)
+
+
+def _load_plain(file: Path) -> Any:
+    """Read a pickle of uint8 arrays, lists, dicts, strings and numbers, by Python 2 or 3.
+
+    Pickles are programs; this runs nothing. torchvision's readers call ``pickle.load``, which does
+    whatever a file asks for, and rely on the md5 of the original files instead, so that they read no
+    other copy of the data, such as a part of it.
+
+    Args:
+        file: what to read. Strings that Python 2 wrote become bytes, arrays ``_PlainArray``.
+
+    Raises:
+        pickle.UnpicklingError: the pickle asks for anything else, which is named.
+        Exception: the pickle is absent or damaged; there is no end to the types of this.
+    """
+    with file.open("rb") as stream:
+        return _PlainUnpickler(stream, encoding="bytes").load()
+
+
+class _Kind:
+    """Takes the place of an array's type."""
+
+    def __init__(self, name: str | bytes, *_: object) -> None:
+        self.name = name
+
+    def __setstate__(self, state: object) -> None:
+        """Pickles go on about the order of bytes, of which a uint8 has but one."""
+
+
+def _filled(content: bytes, kind: _Kind, shape: Sequence[int], order: str) -> _PlainArray:
+    """How pickles of protocol 5 make an array."""
+    array = _PlainArray()
+    array.fill(content, kind, shape, order)
+    return array
+
+
+def _latin1(text: str, encoding: str) -> bytes:
+    """How Python 3 writes bytes in protocol 2, which has none; it names no other encoding there."""
+    if encoding != "latin1":
+        raise pickle.UnpicklingError(f"it has bytes in {encoding!r} instead of 'latin1'")
+    return text.encode("latin1")
+
+
+# Numpy 2 has renamed its modules.
+_ALLOWED = {
+    ("numpy", "ndarray"): _PlainArray,
+    ("numpy.core.multiarray", "_reconstruct"): _PlainArray,
+    ("numpy._core.multiarray", "_reconstruct"): _PlainArray,
+    ("numpy.core.numeric", "_frombuffer"): _filled,
+    ("numpy._core.numeric", "_frombuffer"): _filled,
+    ("numpy", "dtype"): _Kind,
+    ("_codecs", "encode"): _latin1,
+}
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str, /) -> Any:
+        if (module, name) not in _ALLOWED:
+            raise pickle.UnpicklingError(
+                f"it asks for {module}.{name}, which plain data never does"
+            )
+        return _ALLOWED[module, name]

@@ -8,19 +8,15 @@ from itertools import chain
 from pathlib import Path
 
 from avalanche.benchmarks import GenericCLScenario, NCScenario
+from typing_extensions import Unpack
 
-from avl_pegp.benchmarks._image_reading import named
-from avl_pegp.benchmarks._order import order_of
-from avl_pegp.benchmarks.image_files import (
-    DataError,
-    ImageFiles,
-    check_images,
-    class_folders,
-    require_folder,
-)
-from avl_pegp.benchmarks.image_streams import ImageTransform, join_images, split_images
-
-__all__ = ["core50_classes", "core50_instances"]
+from avl_pegp.benchmarks.class_folders import class_folders, require_folder
+from avl_pegp.benchmarks.class_incremental import ByClass, class_incremental
+from avl_pegp.benchmarks.data import ImageData, Transforms
+from avl_pegp.benchmarks.domain_incremental import domain_incremental
+from avl_pegp.benchmarks.image_files import ImageFiles
+from avl_pegp.benchmarks.labels import order_of
+from avl_pegp.benchmarks.lists import DataError, named
 
 #: Five objects of each, in the order of their numbers.
 CATEGORIES: tuple[str, ...] = (
@@ -47,121 +43,62 @@ core50_128x128/s1/o1/C_01_01_000.png  frames of object 1 in session 1,
 (core50_128x128.zip unpacked)"""
 
 
+def read_core50(
+    data_root: Path | str, categories: bool = False, session_seed: int | None = None
+) -> ImageData:
+    """CORe50: 128x128 frames of 50 objects, five of each of ten categories, in eleven sessions.
+
+    The domains are the eight training sessions 1, 2, 4, 5, 6, 8, 9 and 11. Sessions 3, 7 and 10 are
+    for testing, and no domain has surroundings like theirs. Their frames are dealt out in turn, class
+    by class, to the eight domains, whose test images therefore are alike: the mean of the accuracies
+    on them is the accuracy on the whole test set, up to one frame's difference in their numbers.
+
+    Args:
+        data_root: the folder that holds ``core50_128x128``.
+        categories: whether a label is one of 10 categories instead of one of 50 objects, for which it
+            is one less than the object's number.
+        session_seed: draws the order of the sessions; None keeps the order of their numbers.
+
+    Raises:
+        DataError: sessions or objects are absent.
+
+    Source: Lomonaco and Maltoni, CORe50: a New Dataset and Benchmark for Continuous Object
+    Recognition, CoRL 2017.
+    """
+    sessions = [_TRAIN[i] for i in order_of(len(_TRAIN), None, session_seed)]
+    folder, frames = _frames(data_root)
+    per_label = _EACH if categories else 1
+    train, test = (_dataset(folder, frames, part, per_label) for part in (_TRAIN, _TEST))
+    parts = {}
+    for hand, session in enumerate(sessions):
+        dealt = slice(hand, None, len(sessions))
+        own = ImageFiles(folder, test.paths[dealt], test.targets[dealt], upright=False)
+        parts[f"s{session}"] = _dataset(folder, frames, [session], per_label), own
+    names = CATEGORIES if categories else _OBJECT_NAMES
+    return ImageData.of_files(train, test, names, parts=parts)
+
+
 def core50_instances(
     data_root: Path | str,
     categories: bool = False,
     order_seed: int | None = None,
-    train_transform: ImageTransform | None = None,
-    eval_transform: ImageTransform | None = None,
+    **options: Unpack[Transforms],
 ) -> GenericCLScenario:
-    """CORe50 with new instances: the same objects in every experience, in other surroundings.
+    """``domain_incremental`` of ``read_core50``: the same objects, new instances (scenario NI).
 
-    The eight training sessions 1, 2, 4, 5, 6, 8, 9 and 11 are one experience each. Sessions 3, 7
-    and 10 are for testing, and no experience has surroundings like theirs. Their frames are dealt
-    out in turn, class by class, to the eight test experiences, which therefore are alike: the mean
-    of the accuracies on them is the accuracy on the whole test set, up to one frame's difference in
-    their numbers.
-
-    Args:
-        data_root: the folder that holds ``core50_128x128``.
-        categories: whether a label is one of 10 categories instead of one of 50 objects.
-        order_seed: draws the order of the sessions; None keeps the order of their numbers.
-        train_transform: of a PIL image, in training; None resizes to 224 pixels, see ``resized``.
-        eval_transform: the same in evaluation.
-
-    Returns:
-        A benchmark with ``train_stream`` and ``test_stream`` of eight experiences, ``class_names``
-        (by label), ``class_order`` (label order), ``domains`` (the sessions, by experience) and
-        ``data`` (numbers of images).
-
-    Raises:
-        DataError: sessions, objects or images are absent or damaged.
-        ValueError: an argument is out of range.
-
-    Source: Lomonaco and Maltoni, CORe50: a New Dataset and Benchmark for Continuous Object
-    Recognition, CoRL 2017, scenario NI.
-
-    Example:
-        >>> core50_instances("/no/such/folder")  # doctest: +ELLIPSIS
-        Traceback (most recent call last):
-        avl_pegp.benchmarks._image_reading.DataError: There is no data in ...
+    Test images of experience i are the same whatever the order of the sessions.
     """
-    order = order_of(len(_TRAIN), None, order_seed)
-    folder, frames = _frames(data_root)
-    per_label = _EACH if categories else 1
-    sessions = [_TRAIN[i] for i in order]
-    train = [_dataset(folder, frames, [session], per_label) for session in sessions]
-    whole = _dataset(folder, frames, _TEST, per_label)
-    hands = [slice(first, None, len(_TRAIN)) for first in range(len(_TRAIN))]
-    test = [
-        ImageFiles(folder, whole.paths[hand], whole.targets[hand], upright=False) for hand in hands
-    ]
-    benchmark = join_images(
-        train,
-        test,
-        CATEGORIES if categories else _OBJECT_NAMES,
-        train_transform=train_transform,
-        eval_transform=eval_transform,
-    )
-    benchmark.domains = tuple(f"s{session}" for session in sessions)
-    benchmark.data.update(check_images(*train, whole))
-    return benchmark
+    return domain_incremental(read_core50(data_root, categories, order_seed), **options)
 
 
-def core50_classes(
-    data_root: Path | str,
-    class_order: Sequence[int] | None = None,
-    order_seed: int | None = None,
-    task_labels: bool = False,
-    train_transform: ImageTransform | None = None,
-    eval_transform: ImageTransform | None = None,
-) -> NCScenario:
-    """CORe50 with new classes: ten objects, then five new ones in each of eight experiences.
+def core50_classes(data_root: Path | str, **options: Unpack[ByClass]) -> NCScenario:
+    """``class_incremental`` of ``read_core50``: ten objects, then eight times five (scenario NC).
 
-    Training and test frames are from the same sessions as in ``core50_instances``.
-
-    Args:
-        data_root: the folder that holds ``core50_128x128``.
-        class_order: labels in the order of learning, a label being one less than the number of an
-            object; None keeps label order, in which experiences are whole categories. The labels
-            of the benchmark count up in this order.
-        order_seed: draws the class order; not together with ``class_order``.
-        task_labels: whether experience t has Avalanche's task label t (task-incremental learning).
-        train_transform: of a PIL image, in training; None resizes to 224 pixels, see ``resized``.
-        eval_transform: the same in evaluation.
-
-    Returns:
-        A benchmark with ``train_stream`` and ``test_stream`` of nine experiences, ``class_names``
-        (by label), ``class_order`` and ``data`` (numbers of images).
-
-    Raises:
-        DataError: sessions, objects or images are absent or damaged.
-        ValueError: an argument is out of range.
-
-    Source: Lomonaco and Maltoni, CORe50: a New Dataset and Benchmark for Continuous Object
-    Recognition, CoRL 2017, scenario NC; the authors draw ten class orders, here any seed draws one.
-
-    Example:
-        >>> core50_classes("/no/such/folder")  # doctest: +ELLIPSIS
-        Traceback (most recent call last):
-        avl_pegp.benchmarks._image_reading.DataError: There is no data in ...
+    In label order experiences are whole categories. The authors draw ten class orders, here any seed
+    draws one.
     """
-    folder, frames = _frames(data_root)
-    train, test = (_dataset(folder, frames, sessions, 1) for sessions in (_TRAIN, _TEST))
-    benchmark = split_images(
-        train,
-        test,
-        _OBJECT_NAMES,
-        len(_NEW_OBJECTS),
-        classes_per_experience=_NEW_OBJECTS,
-        class_order=class_order,
-        order_seed=order_seed,
-        task_labels=task_labels,
-        train_transform=train_transform,
-        eval_transform=eval_transform,
-    )
-    benchmark.data.update(check_images(train, test))
-    return benchmark
+    options.setdefault("classes_per_experience", _NEW_OBJECTS)
+    return class_incremental(read_core50(data_root), len(_NEW_OBJECTS), **options)
 
 
 def _frames(data_root: Path | str) -> tuple[Path, dict[str, list[str]]]:
@@ -184,11 +121,10 @@ def _dataset(
     folder: Path, frames: Mapping[str, Sequence[str]], sessions: Sequence[int], per_label: int
 ) -> ImageFiles:
     """The frames of some sessions, sorted by object; so many objects in turn have one label."""
-    labelled = [
+    pairs = [
         (path, number // per_label)
         for number, name in enumerate(_OBJECTS)
         for session in sessions
         for path in frames[f"s{session}/{name}"]
     ]
-    paths, labels = [path for path, _ in labelled], [label for _, label in labelled]
-    return ImageFiles(folder, paths, labels, upright=False)
+    return ImageFiles.of_pairs(folder, pairs)

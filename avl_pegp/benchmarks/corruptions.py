@@ -13,8 +13,6 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-__all__ = ["CORRUPTIONS", "Corruption", "corruption_generator"]
-
 Corruption = Callable[[Tensor, Generator], Tensor]
 
 _BLUR = 0.045  # standard deviation: strokes run into each other, letters can still be told

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from avalanche.benchmarks import NCScenario
+from typing_extensions import Unpack
 
-from avl_pegp.benchmarks._image_reading import named
-from avl_pegp.benchmarks._text_lists import read_pairs
-from avl_pegp.benchmarks.image_files import DataError, ImageFiles, check_images, require_folder
-from avl_pegp.benchmarks.image_streams import ImageTransform, split_images
-
-__all__ = ["split_cub200"]
+from avl_pegp.benchmarks.class_folders import require_folder
+from avl_pegp.benchmarks.class_incremental import ByClass, class_incremental
+from avl_pegp.benchmarks.data import ImageData
+from avl_pegp.benchmarks.image_files import ImageFiles
+from avl_pegp.benchmarks.lists import DataError, named, read_pairs
 
 _T = TypeVar("_T")
 _CLASSES = 200
@@ -27,62 +27,37 @@ CUB_200_2011/images/CLASS/*.jpg      the images
 _ADVICE = "Unpack CUB_200_2011.tgz again."
 
 
-def split_cub200(
-    data_root: Path | str,
-    n_experiences: int = 5,
-    class_order: Sequence[int] | None = None,
-    order_seed: int | None = None,
-    task_labels: bool = False,
-    train_transform: ImageTransform | None = None,
-    eval_transform: ImageTransform | None = None,
-) -> NCScenario:
-    """CUB-200-2011: 5,994 training and 5,794 test images of birds, 40 new species a time.
+def read_cub200(data_root: Path | str) -> ImageData:
+    """CUB-200-2011: 5,994 training and 5,794 test images of birds, of 200 species.
 
-    Training and test images are as the data set's own lists say; bounding boxes are not used.
+    Training and test images are as the data set's own lists say; bounding boxes are not used. A label
+    is one less than the number in ``classes.txt``.
 
     Args:
         data_root: the folder that holds ``CUB_200_2011`` with its lists and ``images``.
-        n_experiences: how many experiences of equally many classes; a divisor of 200.
-        class_order: labels in the order of learning, a label being one less than the number in
-            ``classes.txt``; None keeps label order. The labels of the benchmark count up in this
-            order.
-        order_seed: draws the class order; not together with ``class_order``.
-        task_labels: whether experience t has Avalanche's task label t (task-incremental learning).
-        train_transform: of a PIL image, in training; None resizes to 224 pixels, see ``resized``.
-        eval_transform: the same in evaluation.
-
-    Returns:
-        A benchmark with ``train_stream``, ``test_stream``, ``class_names`` (by label),
-        ``class_order`` and ``data`` (numbers of images).
 
     Raises:
-        DataError: files are absent, damaged, or contradict one another.
-        ValueError: an argument is out of range.
+        DataError: files are absent, or contradict one another.
 
     Source: Wah, Branson, Welinder, Perona and Belongie, The Caltech-UCSD Birds-200-2011 Dataset,
     2011.
 
     Example:
-        >>> split_cub200("/no/such/folder")  # doctest: +ELLIPSIS
+        >>> read_cub200("/no/such/folder")  # doctest: +ELLIPSIS
         Traceback (most recent call last):
-        avl_pegp.benchmarks._image_reading.DataError: There is no data in ...
+        avl_pegp.benchmarks.lists.DataError: There is no data in ...
     """
     folder = require_folder(Path(data_root) / "CUB_200_2011", _LAYOUT)
     classes = _classes(folder / "classes.txt")
-    train, test = _parts(folder, list(classes))
-    benchmark = split_images(
-        train,
-        test,
-        list(classes.values()),
-        n_experiences,
-        class_order=class_order,
-        order_seed=order_seed,
-        task_labels=task_labels,
-        train_transform=train_transform,
-        eval_transform=eval_transform,
-    )
-    benchmark.data.update(check_images(train, test))
-    return benchmark
+    parts = _parts(folder, list(classes))
+    return ImageData.of_files(*parts, list(classes.values()))
+
+
+def split_cub200(
+    data_root: Path | str, n_experiences: int = 5, **options: Unpack[ByClass]
+) -> NCScenario:
+    """``class_incremental`` of ``read_cub200``, 40 new species a time."""
+    return class_incremental(read_cub200(data_root), n_experiences, **options)
 
 
 def _classes(file: Path) -> dict[str, str]:
@@ -100,13 +75,14 @@ def _parts(folder: Path, classes: Sequence[str]) -> tuple[ImageFiles, ImageFiles
     labels = _listed(folder / "image_class_labels.txt", files, label_of)
     part_of = _listed(folder / "train_test_split.txt", files, {"0": "test", "1": "train"})
 
-    def part(name: str) -> ImageFiles:
-        chosen = [number for number in files if part_of[number] == name]
-        paths = [files[number] for number in chosen]
-        of_chosen = [labels[number] for number in chosen]
-        return ImageFiles(folder / "images", paths, of_chosen, upright=False)
-
-    return part("train"), part("test")
+    train, test = (
+        ImageFiles.of_pairs(
+            folder / "images",
+            [(path, labels[number]) for number, path in files.items() if part_of[number] == part],
+        )
+        for part in ("train", "test")
+    )
+    return train, test
 
 
 def _listed(file: Path, images: Mapping[str, str], meaning: Mapping[str, _T]) -> dict[str, _T]:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from avalanche.benchmarks import NCScenario
+import torch
+from avalanche.benchmarks import GenericCLScenario, NCScenario
 
-from avl_pegp.benchmarks._class_incremental import check_split, split_by_class
-from avl_pegp.benchmarks._images import ImageDataset
-from avl_pegp.benchmarks._order import order_of
+from avl_pegp.benchmarks.blurry import blurry_incremental, check_blurry
+from avl_pegp.benchmarks.class_incremental import check_split, class_incremental
+from avl_pegp.benchmarks.corruptions import CORRUPTIONS, corruption_generator
+from avl_pegp.benchmarks.data import ImageData, ImageDataset, made_here, normalise
+from avl_pegp.benchmarks.domain_incremental import domain_incremental
+from avl_pegp.benchmarks.labels import order_of
 from avl_pegp.benchmarks.rendering import FONTS, Variation, check_counts, render_glyphs
-
-__all__ = ["GLYPHS", "split_glyphs"]
 
 # Chosen so that all fonts have them and none looks like a Latin letter, a digit or another of
 # them: of each group of look-alikes (Greek Pi, Cyrillic Pe; Armenian Da, Ghad, ...) at most one.
@@ -44,6 +46,51 @@ STREAM = Variation(rotation=25.0, scale=(0.55, 1.0), shift=0.12, noise=(0.04, 0.
 #: change nothing.
 DARK_INK = replace(STREAM, inverted=0.0)
 
+#: Experience i has the style number i, counted round.
+STYLES: tuple[str, ...] = ("plain", "inverted", "blurred", "rotated", "striped")
+
+
+_SERIF = tuple(font for font in FONTS if "Serif" in font)
+_MONO = tuple(font for font in FONTS if "Mono" in font)
+_SANS = tuple(font for font in FONTS if font not in (*_SERIF, *_MONO))
+
+# The fonts of each domain and a name out of CORRUPTIONS; every other one differs from `sans` in one.
+_CORRUPTED = ("blurred", "noisy", "inverted", "rotated", "occluded")
+_DOMAINS = {
+    "sans": (_SANS, "plain"),
+    "serif": (_SERIF, "plain"),
+    "mono": (_MONO, "plain"),
+    **{corruption: (_SANS, corruption) for corruption in _CORRUPTED},
+}
+
+#: The domains of ``domain_glyphs``.
+DOMAINS: tuple[str, ...] = tuple(_DOMAINS)
+
+
+def read_glyphs(
+    train_per_class: int = 100,
+    test_per_class: int = 30,
+    seed: int = 0,
+    variation: Variation = STREAM,
+) -> ImageData:
+    """Render 70 letters of other scripts than Latin, which takes a few seconds.
+
+    Images are 3x32x32, turned, scaled, shifted and noisier than those that the tiny ViT was pretrained
+    on; datasets hold them as uint8 and give normalised floats (mean 0.5, standard
+    deviation 0.5) in training and evaluation alike.
+
+    Args:
+        train_per_class: training images of each class, at least 1.
+        test_per_class: test images of each class, at least 1; other images than the training ones.
+        seed: of the images; the same seed gives the same pixels.
+        variation: how much images of one letter differ.
+
+    Raises:
+        ValueError: a count is below 1.
+    """
+    parts = _render_parts(GLYPHS, train_per_class, test_per_class, seed, FONTS, variation)
+    return made_here(*parts, GLYPHS)
+
 
 def split_glyphs(
     n_experiences: int = 10,
@@ -54,29 +101,7 @@ def split_glyphs(
     task_labels: bool = False,
     order_seed: int | None = None,
 ) -> NCScenario:
-    """70 letters of other scripts than Latin, new ones in each experience.
-
-    Images are 3x32x32, turned, scaled, shifted and noisier than those that the tiny ViT was pretrained
-    on; datasets hold them as uint8 and give normalised floats (mean 0.5, standard
-    deviation 0.5) in training and evaluation alike. Rendering takes a few seconds.
-
-    Args:
-        n_experiences: how many experiences of equally many classes; a divisor of 70.
-        class_order: indices into ``GLYPHS`` in the order of learning; None keeps label order. The
-            labels of the benchmark count up in this order.
-        train_per_class: training images of each class, at least 1.
-        test_per_class: test images of each class, at least 1; other images than the training ones.
-        seed: of the images; the same seed gives the same pixels.
-        task_labels: whether experience t has Avalanche's task label t (task-incremental learning).
-            Class labels are the same either way, and no two experiences share one.
-        order_seed: draws the class order; not together with ``class_order``.
-
-    Returns:
-        A benchmark with ``train_stream``, ``test_stream``, ``class_names`` (by label) and
-        ``class_order``.
-
-    Raises:
-        ValueError: an argument is out of range.
+    """``class_incremental`` of ``read_glyphs``; ``class_order`` has indices into ``GLYPHS``.
 
     Example:
         >>> benchmark = split_glyphs(n_experiences=10, train_per_class=5, test_per_class=2)
@@ -84,18 +109,155 @@ def split_glyphs(
         (10, 35)
     """
     check_split(len(GLYPHS), n_experiences)
+    return class_incremental(
+        read_glyphs(train_per_class, test_per_class, seed),
+        n_experiences,
+        class_order=order_of(len(GLYPHS), class_order, order_seed),
+        task_labels=task_labels,
+    )
+
+
+def blurry_glyphs(
+    n_experiences: int = 5,
+    disjoint: float = 0.5,
+    blurry: float = 0.1,
+    order_seed: int | None = None,
+    train_per_class: int = 100,
+    test_per_class: int = 30,
+    seed: int = 0,
+) -> GenericCLScenario:
+    """``blurry_incremental`` of ``read_glyphs``.
+
+    Example:
+        >>> benchmark = blurry_glyphs(train_per_class=2, test_per_class=1)
+        >>> sum(len(experience.dataset) for experience in benchmark.train_stream)
+        140
+    """
+    check_blurry("n_experiences", n_experiences, len(GLYPHS), disjoint, blurry)
+    data = read_glyphs(train_per_class, test_per_class, seed)
+    return blurry_incremental(data, n_experiences, disjoint, blurry, order_seed)
+
+
+def shifted_glyphs(
+    n_experiences: int = 10,
+    class_order: Sequence[int] | None = None,
+    order_seed: int | None = None,
+    train_per_class: int = 100,
+    test_per_class: int = 30,
+    seed: int = 0,
+    task_labels: bool = False,
+) -> NCScenario:
+    """``split_glyphs`` with each experience in the next of five styles, for training and test alike.
+
+    Classes and style change together, as when a source of data is replaced, which asks more of a
+    method than new classes alone: what was learned in one style has to be kept while the input itself
+    looks different. Images have dark ink on light paper, under the corruption that ``STYLES`` names:
+    as they are, inverted, blurred, turned by 90 degrees, behind stripes; then from the first again.
+
+    Returns:
+        A benchmark as that of ``class_incremental``, with ``styles`` (by experience) besides.
+
+    Example:
+        >>> benchmark = shifted_glyphs(n_experiences=7, train_per_class=2, test_per_class=1)
+        >>> benchmark.styles
+        ('plain', 'inverted', 'blurred', 'rotated', 'striped', 'plain', 'inverted')
+    """
+    check_split(len(GLYPHS), n_experiences)
     order = order_of(len(GLYPHS), class_order, order_seed)
-    train, test = render_parts(GLYPHS, train_per_class, test_per_class, seed)
-    return split_by_class(train, test, GLYPHS, n_experiences, order, task_labels)
+    parts = _render_parts(GLYPHS, train_per_class, test_per_class, seed, FONTS, DARK_INK)
+    styles = tuple(STYLES[i % len(STYLES)] for i in range(n_experiences))
+    tasks = torch.tensor(order).chunk(n_experiences)
+    for part, dataset in enumerate(parts):
+        generator = corruption_generator(2 * seed + part)
+        labels = torch.tensor(dataset.targets)
+        for classes, style in zip(tasks, styles, strict=True):
+            rows = torch.isin(labels, classes)
+            dataset.images[rows] = CORRUPTIONS[style](dataset.images[rows], generator)
+    data = made_here(*parts, GLYPHS)
+    benchmark = class_incremental(data, n_experiences, class_order=order, task_labels=task_labels)
+    benchmark.styles = styles
+    return benchmark
 
 
-def render_parts(
+def read_domain_glyphs(
+    domains: Sequence[str] | None = None,
+    n_classes: int = 35,
+    train_per_class: int = 20,
+    test_per_class: int = 10,
+    seed: int = 0,
+) -> ImageData:
+    """Render the same letters in other fonts and under other corruptions.
+
+    There are three families of fonts (sans, serif and mono) and five corruptions (blurred, noisy,
+    inverted, rotated by 90 degrees, partly occluded), these in sans fonts. Images are as in
+    ``read_glyphs``, with dark ink on light paper but in the inverted domain. Each domain has
+    renderings of its own: none is another's with a corruption added.
+
+    Args:
+        domains: which, in the order of learning; None is all of ``DOMAINS``.
+        n_classes: the first so many of ``GLYPHS``, 1 to 70.
+        train_per_class: training images of each class in each domain, at least 1.
+        test_per_class: test images of each class in each domain, at least 1.
+        seed: of the images; a domain has the same pixels whatever other domains there are.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+    names = DOMAINS if domains is None else tuple(domains)
+    unknown = [name for name in names if name not in _DOMAINS]
+    if unknown or not names or len(set(names)) < len(names):
+        raise ValueError(
+            f"domains={names} must be one or more different ones of {', '.join(DOMAINS)}."
+        )
+    if not 1 <= n_classes <= len(GLYPHS):
+        raise ValueError(f"n_classes={n_classes} must be from 1 to {len(GLYPHS)}.")
+    characters = GLYPHS[:n_classes]
+    parts = {
+        name: _render_domain(name, characters, train_per_class, test_per_class, seed)
+        for name in names
+    }
+    return ImageData.of_parts(parts, characters, facts=None, transform=normalise)
+
+
+def domain_glyphs(
+    domains: Sequence[str] | None = None,
+    order_seed: int | None = None,
+    n_classes: int = 35,
+    train_per_class: int = 20,
+    test_per_class: int = 10,
+    seed: int = 0,
+) -> GenericCLScenario:
+    """``domain_incremental`` of ``read_domain_glyphs``.
+
+    Example:
+        >>> benchmark = domain_glyphs(("sans", "noisy"), n_classes=5, train_per_class=2)
+        >>> [experience.classes_in_this_experience for experience in benchmark.train_stream]
+        [[0, 1, 2, 3, 4], [0, 1, 2, 3, 4]]
+    """
+    data = read_domain_glyphs(domains, n_classes, train_per_class, test_per_class, seed)
+    return domain_incremental(data, order_seed=order_seed)
+
+
+def _render_domain(
+    name: str, characters: Sequence[str], train_per_class: int, test_per_class: int, seed: int
+) -> tuple[ImageDataset, ImageDataset]:
+    """Training and test images of one domain, the same whatever other domains there are."""
+    fonts, corruption = _DOMAINS[name]
+    own_seed = seed * len(DOMAINS) + DOMAINS.index(name)
+    parts = _render_parts(characters, train_per_class, test_per_class, own_seed, fonts, DARK_INK)
+    for part, dataset in enumerate(parts):
+        generator = corruption_generator(2 * own_seed + part)
+        dataset.images = CORRUPTIONS[corruption](dataset.images, generator)
+    return parts
+
+
+def _render_parts(
     characters: Sequence[str],
     train_per_class: int,
     test_per_class: int,
     seed: int,
-    fonts: Sequence[str] = FONTS,
-    variation: Variation = STREAM,
+    fonts: Sequence[str],
+    variation: Variation,
 ) -> tuple[ImageDataset, ImageDataset]:
     """Training and test images of characters, other ones each.
 

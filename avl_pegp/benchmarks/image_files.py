@@ -1,29 +1,31 @@
-"""Image files on disk as data sets: found, checked and read one at a time."""
+"""Image files on disk as data sets: read one at a time, and all decoded once before training."""
 
 from __future__ import annotations
 
 import contextlib
-import unicodedata
-from collections import defaultdict
-from collections.abc import Sequence
+import hashlib
+import json
+import os
+import re
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
+from typing import NamedTuple
 
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 from torch.utils.data import Dataset
+from tqdm import tqdm
 
-from avl_pegp.benchmarks._image_check import check_files
-from avl_pegp.benchmarks._image_reading import DataError, named, printable, read_rgb
-from avl_pegp.benchmarks._image_search import (
-    SUFFIXES,
-    ImageSearch,
-    is_visible,
-    same_to_the_eye,
+from avl_pegp.benchmarks.labels import labels_of
+from avl_pegp.benchmarks.lists import DataError, named, printable
+
+_CHUNK = 16  # files that a thread takes at a time
+_DAMAGED = "damaged or no image"
+_FACTS = (
+    b"images, modes, turned\n"  # what is remembered: with other facts it is looked up elsewhere
 )
-from avl_pegp.benchmarks._labels import labels_of
-
-__all__ = ["DataError", "ImageFiles", "check_images", "class_folders", "require_folder"]
-
-_ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz")
 
 
 class ImageFiles(Dataset[tuple[Image.Image, int]]):
@@ -61,6 +63,14 @@ class ImageFiles(Dataset[tuple[Image.Image, int]]):
         self.upright = upright
         self.targets = labels_of("targets", targets)
 
+    @classmethod
+    def of_pairs(
+        cls, root: Path, pairs: Iterable[tuple[str, int]], upright: bool = False
+    ) -> ImageFiles:
+        """The images of pairs of a path and a label, by default as published data sets are read."""
+        pairs = list(pairs)
+        return cls(root, [path for path, _ in pairs], [label for _, label in pairs], upright)
+
     def __len__(self) -> int:
         return len(self.targets)
 
@@ -69,90 +79,61 @@ class ImageFiles(Dataset[tuple[Image.Image, int]]):
         return read.image, self.targets[index]
 
 
-def class_folders(folder: Path) -> dict[str, list[str]]:
-    """Find the image files of each class, where a class is a folder.
+class ReadImage(NamedTuple):
+    """An image, and what it was in its file.
 
-    Images in subfolders of a class belong to it, and links are followed. Passed over are hidden files
-    and folders (``.name``), ``__MACOSX``, whatever lies beside the class folders, and files that are
-    no images (``.txt``, ``.json``, ``Thumbs.db`` and so on). An image that cannot be read is not
-    passed over: it is refused.
+    Attributes:
+        image: in RGB.
+        mode: of the pixels in the file.
+        turned: whether its EXIF data says that it is to be turned or mirrored.
+    """
+
+    image: Image.Image
+    mode: str
+    turned: bool
+
+
+def read_rgb(path: Path, upright: bool = False) -> ReadImage:
+    """An image in RGB; the first one where a file has several.
 
     Args:
-        folder: holds one folder for each class.
-
-    Returns:
-        The images of each class, relative to ``folder`` with forward slashes. Both classes and
-        images are sorted by name, whatever order the file system has. Names of classes are in
-        Unicode's composed form (NFC), paths as they are.
+        path: of the file.
+        upright: whether it is turned as its EXIF data says.
 
     Raises:
-        DataError: there is no class folder, or one has no image; the names of two differ in nothing
-            but case, spaces or the form of their letters; a link leads nowhere, or to a folder that
-            was found already; a folder cannot be read; there are images in a format that is not read
-            here (``.heic``, ``.svg`` and so on), or without the suffix of one.
-
-    Example:
-        >>> import tempfile
-        >>> pets = Path(tempfile.mkdtemp())
-        >>> for name in ("dog", "cat"):
-        ...     (pets / name).mkdir()
-        ...     Image.new("RGB", (8, 8)).save(pets / name / "1.png")
-        >>> class_folders(pets)
-        {'cat': ['cat/1.png'], 'dog': ['dog/1.png']}
+        OSError: the file is absent, damaged or no image.
+        DataError: its pixels are deeper than 8 bits, which RGB would clip, or there are more of them
+            than Pillow takes for one picture.
     """
-    search = ImageSearch(folder)
-    images = {name: search.images(name) for name in search.class_names()}
-    search.refuse()
-    if not images:
+    try:
+        image = Image.open(path)
+    except Image.DecompressionBombError as error:
+        found = re.search(r"\d+", str(error))
+        count = f"{int(found[0]):,}" if found else "too many"
         raise DataError(
-            f"{printable(folder.absolute())} holds no class folder; put the images of each class into "
-            f"a folder of its name there.{_still_packed(folder)}"
-        )
-    empty = [name for name, paths in images.items() if not paths]
-    if empty:
-        raise DataError(
-            f"{len(empty)} of {len(images)} class folders in {printable(folder.absolute())} hold no "
-            f"image: {named(empty)}. Put images ({', '.join(sorted(SUFFIXES))}) there or remove "
-            "the folders."
-        )
-    alike = defaultdict(list)
-    for name in images:
-        alike[same_to_the_eye(name)].append(name)
-    unclear = [" and ".join(map(repr, names)) for names in alike.values() if len(names) > 1]
-    if unclear:
-        raise DataError(
-            f"In {printable(folder.absolute())} the names of class folders differ in case, spaces or "
-            f"the encoding of letters alone: {named(unclear)}. Put the images of one class into one "
-            "folder, or rename."
-        )
-    composed = {unicodedata.normalize("NFC", name): paths for name, paths in images.items()}
-    return {name: composed[name] for name in sorted(composed)}
+            f"{printable(path)} has {count} pixels, twice what Pillow allows; make it smaller, or "
+            "raise PIL.Image.MAX_IMAGE_PIXELS if it is a picture of yours"
+        ) from error
+    with image:
+        mode, orientation = image.mode, _orientation(image)
+        if mode[0] in "IF":
+            raise DataError(
+                f"{printable(path)} has pixels of mode {mode}; save it with 8 bits a channel"
+            )
+        turned = orientation in range(2, 9)
+        whole = ImageOps.exif_transpose(image) if upright and turned else image
+        if "transparency" in whole.info:
+            # Pillow warns when a palette with transparent colours goes straight to RGB.
+            whole = whole.convert("RGBA")
+        return ReadImage(whole.convert("RGB"), mode, turned)
 
 
-def require_folder(folder: Path, layout: str) -> Path:
-    """The folder if data lies there, as an absolute path with ``~`` resolved.
-
-    Args:
-        folder: where data is expected. One that is empty but for archives counts as absent.
-        layout: what should lie there, in a few lines, for the message.
-
-    Raises:
-        DataError: there is no such folder. The message has its absolute path and ``layout``, and
-            names the archives in it or beside it, for they have to be unpacked.
-
-    Example:
-        >>> require_folder(Path("/no/such/cats"), "CLASS/*.jpg")
-        Traceback (most recent call last):
-        avl_pegp.benchmarks._image_reading.DataError: There is no data in /no/such/cats. Put this there:
-        CLASS/*.jpg
-    """
-    folder = folder.expanduser().absolute()
-    if any(not entry.name.endswith(_ARCHIVES) for entry in _visible(folder)):
-        return folder
-    raise DataError(
-        f"There is no data in {printable(folder)}. Put this there:\n{layout}"
-        f"{_still_packed(folder, folder.parent)}"
-    )
+def _orientation(image: Image.Image) -> object:
+    """What the EXIF data says, from 1 for upright to 8; where it cannot be read, it says nothing."""
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # it is read by the same decoders that raise a dozen types
+        return None
 
 
 def check_images(*datasets: ImageFiles) -> dict[str, int]:
@@ -179,28 +160,110 @@ def check_images(*datasets: ImageFiles) -> dict[str, int]:
         >>> check_images(ImageFiles(Path("pets"), [], []))
         {'images': 0, 'converted': 0}
     """
-    return check_files(
-        sorted({dataset.root / path for dataset in datasets for path in dataset.paths})
+    files = sorted({dataset.root / path for dataset in datasets for path in dataset.paths})
+    memory = _memory_of(files)
+    remembered = _recall(memory, len(files))
+    if remembered is not None:
+        return remembered
+    counts = _decode(files)
+    _remember(memory, counts)
+    return counts
+
+
+def _decode(files: Sequence[Path]) -> dict[str, int]:
+    with warnings.catch_warnings(), ThreadPool() as pool:
+        # Pillow refuses what has far too many pixels, and warns of what has half as many.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        found = pool.imap(_look_at, files, _CHUNK)
+        looks = list(
+            tqdm(found, "checking images", len(files), leave=False, unit="file", disable=None)
+        )
+    faults = {str(file): look.fault for file, look in zip(files, looks, strict=True) if look.fault}
+    if faults:
+        _refuse(faults, len(files))
+    converted = Counter(f"converted_{look.mode}" for look in looks if look.mode != "RGB")
+    turned = sum(look.turned for look in looks)
+    return {
+        "images": len(files),
+        "converted": sum(converted.values()),
+        **dict(sorted(converted.items())),
+        **({"exif_turned": turned} if turned else {}),
+    }
+
+
+class _Look(NamedTuple):
+    """The mode of an image in its file and whether it is to be turned, or what is wrong with it."""
+
+    mode: str = ""
+    turned: bool = False
+    fault: str = ""
+
+
+def _look_at(file: Path) -> _Look:
+    try:
+        _, mode, turned = read_rgb(file)
+    except DataError as error:
+        return _Look(fault=str(error).removeprefix(f"{printable(file)} "))
+    except PermissionError:
+        return _Look(fault="may not be read")
+    except Exception:  # Pillow's decoders raise a dozen types for damaged files, SyntaxError too
+        return _Look(fault=_DAMAGED)
+    return _Look(mode, turned)
+
+
+def _refuse(faults: Mapping[str, str], count: int) -> None:
+    if set(faults.values()) == {_DAMAGED}:
+        raise DataError(
+            f"{len(faults)} of {count} image files are damaged or no images: "
+            f"{named(list(faults))}. Download or unpack them again, or replace them."
+        )
+    raise DataError(
+        f"{len(faults)} of {count} image files are not to be used as they are: "
+        f"{named([f'{file} ({fault})' for file, fault in faults.items()])}. "
+        "Correct, replace or remove them."
     )
 
 
-def _visible(folder: Path) -> list[Path]:
-    try:
-        return [entry for entry in folder.iterdir() if is_visible(entry.name)]
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except OSError as error:
+def _memory_of(files: Sequence[Path]) -> Path:
+    """Where the result for exactly these files, as they are now, is remembered."""
+    digest, absent = hashlib.sha256(_FACTS), []
+    for file in files:
+        try:
+            status = file.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            absent.append(str(file))
+        except OSError as error:
+            raise DataError(
+                f"The image file {printable(file)} cannot be reached ({error.strerror}). Correct "
+                "its name in the list that has it, or allow it to be read."
+            ) from error
+        else:
+            line = f"{file.absolute()}\0{status.st_size}\0{status.st_mtime_ns}\n"
+            digest.update(os.fsencode(line))
+    if absent:
         raise DataError(
-            f"The folder {printable(folder)} cannot be read ({error.strerror}); allow it, or name "
-            "another one."
-        ) from error
+            f"{len(absent)} of {len(files)} image files do not exist: {named(absent)}. "
+            "Download or unpack the data again."
+        )
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    return cache / "avl_pegp" / f"checked_images_{digest.hexdigest()}.json"
 
 
-def _still_packed(*folders: Path) -> str:
-    """A sentence that names the archives in these folders, or nothing where there are none."""
-    archives = []
-    for folder in folders:
-        with contextlib.suppress(DataError):  # a folder that cannot be read gives no advice
-            archives += [e.absolute() for e in _visible(folder) if e.name.endswith(_ARCHIVES)]
-    packed = named(sorted(map(str, archives)))
-    return f"\nUnpack first, if this is the data: {packed}." if archives else ""
+def _recall(memory: Path, count: int) -> dict[str, int] | None:
+    """What is remembered of so many files; None where it is nothing, or was not written here."""
+    try:
+        facts = json.loads(memory.read_text())
+    except (OSError, ValueError, RecursionError):
+        return None
+    if not isinstance(facts, dict) or facts.get("images") != count or "converted" not in facts:
+        return None
+    are_counts = all(type(fact) is int and 0 <= fact <= count for fact in facts.values())
+    return facts if are_counts else None
+
+
+def _remember(memory: Path, counts: dict[str, int]) -> None:
+    part = memory.with_suffix(f".{os.getpid()}")
+    with contextlib.suppress(OSError):  # where nothing can be written, the next check takes longer
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(json.dumps(counts))
+        part.replace(memory)  # whole or not at all, for others may check the same files

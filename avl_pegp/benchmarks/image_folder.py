@@ -5,23 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from avalanche.benchmarks import NCScenario
+from typing_extensions import Unpack
 
-from avl_pegp.benchmarks._folder_parts import Parts, find_parts, refuse_parts
-from avl_pegp.benchmarks._image_reading import named, printable
-from avl_pegp.benchmarks._image_search import ImageSearch
-from avl_pegp.benchmarks.image_files import (
-    DataError,
-    ImageFiles,
-    check_images,
-    class_folders,
-    require_folder,
-)
-from avl_pegp.benchmarks.image_streams import ImageTransform, split_images
-
-__all__ = ["files_of_classes", "image_folder", "same_classes"]
+from avl_pegp.benchmarks.class_folders import ImageSearch, class_folders, require_folder
+from avl_pegp.benchmarks.class_incremental import ByClass, class_incremental
+from avl_pegp.benchmarks.data import ImageData
+from avl_pegp.benchmarks.folder_parts import Parts, find_parts, refuse_parts
+from avl_pegp.benchmarks.image_files import ImageFiles
+from avl_pegp.benchmarks.lists import DataError, named, printable
 
 _PARTS_LAYOUT = """train/CLASS/*.jpg  training images, a folder for each class
 test/CLASS/*.jpg   test images of the same classes
@@ -30,18 +23,10 @@ _WHOLE_LAYOUT = "CLASS/*.jpg  images, a folder for each class"
 _PART_LAYOUT = f"{_WHOLE_LAYOUT}\nGive test_fraction if the class folders are one level up instead."
 
 
-def image_folder(
-    data_root: Path | str,
-    n_experiences: int,
-    test_fraction: float | None = None,
-    split_seed: int = 0,
-    class_order: Sequence[int] | None = None,
-    order_seed: int | None = None,
-    task_labels: bool = False,
-    train_transform: ImageTransform | None = None,
-    eval_transform: ImageTransform | None = None,
-) -> NCScenario:
-    """Any images that lie in a folder for each class, some new classes in each experience.
+def read_image_folder(
+    data_root: Path | str, test_fraction: float | None = None, split_seed: int = 0
+) -> ImageData:
+    """Any images that lie in a folder for each class; labels are in the order of the sorted names.
 
     Training and test images are told apart by folders, ``train/CLASS/*`` and ``test/CLASS/*``, or
     lie together, ``CLASS/*``, and some of each class are held out. Which ones depends on
@@ -55,29 +40,34 @@ def image_folder(
 
     Args:
         data_root: the folder with ``train`` and ``test``, or with the class folders.
-        n_experiences: how many experiences of equally many classes.
         test_fraction: the share of each class to hold out, above 0 and below 1, but at least one
             image, and at least one is left to train on; None for images that are told apart by
             folders.
         split_seed: draws the images that are held out.
-        class_order: the labels in the order of learning; None is label order, the class names
-            sorted. The labels of the benchmark count up in this order.
-        order_seed: draws the class order; not together with ``class_order``.
-        task_labels: whether experience t has Avalanche's task label t. Class labels are the same
-            either way.
-        train_transform: of a PIL image, in training; None resizes to 224 pixels, see ``resized``.
-        eval_transform: the same in evaluation.
 
     Returns:
-        A benchmark with ``train_stream``, ``test_stream``, ``class_names`` (by label),
-        ``class_order``, and ``data``, facts for the record: numbers of images, and ``parts`` if the
-        folders are not just ``train`` and ``test``: which ones were taken, and which were not read.
+        The data set. Its facts have ``parts`` if the folders are not just ``train`` and ``test``:
+        which ones were taken, and which were not read.
 
     Raises:
         DataError: there are no such folders; a class is in only one of ``train`` and ``test``, or
             has too few images; folders are no classes but parts, domains, or a level too high; image
-            files are damaged, or refused as ``class_folders`` and ``check_images`` say.
-        ValueError: an argument is out of range.
+            files are refused as ``class_folders`` says.
+        ValueError: ``test_fraction`` is out of range.
+    """
+    if test_fraction is None:
+        return _two_folders(Path(data_root))
+    return _held_out(Path(data_root), test_fraction, split_seed)
+
+
+def image_folder(
+    data_root: Path | str,
+    n_experiences: int,
+    test_fraction: float | None = None,
+    split_seed: int = 0,
+    **options: Unpack[ByClass],
+) -> NCScenario:
+    """``class_incremental`` of ``read_image_folder``.
 
     Example:
         >>> import tempfile
@@ -91,43 +81,26 @@ def image_folder(
         >>> benchmark.class_names, benchmark.data["train_images"], benchmark.data["test_images"]
         (('cat', 'dog'), 6, 2)
     """
-    root = Path(data_root)
-    if test_fraction is None:
-        train, test, names, facts = _two_folders(root)
-    else:
-        train, test, names, facts = _held_out(root, test_fraction, split_seed)
-    benchmark = split_images(
-        train,
-        test,
-        names,
-        n_experiences,
-        class_order=class_order,
-        order_seed=order_seed,
-        task_labels=task_labels,
-        train_transform=train_transform,
-        eval_transform=eval_transform,
-    )
-    benchmark.data.update(facts, **check_images(train, test))
-    return benchmark
+    data = read_image_folder(data_root, test_fraction, split_seed)
+    return class_incremental(data, n_experiences, **options)
 
 
 def files_of_classes(
-    folder: Path, classes: dict[str, list[str]], upright: bool = True
+    folder: Path, classes: dict[str, list[str]], upright: bool = False
 ) -> ImageFiles:
     """Label the files of each class by the position of the class.
 
     Args:
         folder: that the paths start from.
         classes: the paths of each class, as ``class_folders`` gives them.
-        upright: whether images are turned as their EXIF data says.
+        upright: whether images are turned as their EXIF data says; those of published data are not.
 
     Example:
         >>> files_of_classes(Path("pets"), {"cat": ["cat/1.png"], "dog": ["dog/1.png"]}).targets
         [0, 1]
     """
-    labelled = [(path, label) for label, paths in enumerate(classes.values()) for path in paths]
-    paths, labels = [path for path, _ in labelled], [label for _, label in labelled]
-    return ImageFiles(folder, paths, labels, upright)
+    pairs = [(path, label) for label, paths in enumerate(classes.values()) for path in paths]
+    return ImageFiles.of_pairs(folder, pairs, upright)
 
 
 def same_classes(train: Path, test: Path) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
@@ -162,7 +135,7 @@ def same_classes(train: Path, test: Path) -> tuple[dict[str, list[str]], dict[st
     return found
 
 
-def _two_folders(root: Path) -> tuple[ImageFiles, ImageFiles, list[str], dict[str, Any]]:
+def _two_folders(root: Path) -> ImageData:
     root = require_folder(root, _PARTS_LAYOUT)
     search = ImageSearch(root)
     names = search.class_names()
@@ -172,14 +145,14 @@ def _two_folders(root: Path) -> tuple[ImageFiles, ImageFiles, list[str], dict[st
     found = same_classes(*folders)
     for folder, classes in zip(folders, found, strict=True):
         refuse_parts(folder, classes, "the classes are one level further down. Move them up.")
-    train, test = map(files_of_classes, folders, found)
-    usual = parts == Parts("train", "test", [])
-    return train, test, list(found[0]), {} if usual else {"parts": parts._asdict()}
+    facts = {} if parts == Parts("train", "test", []) else {"parts": parts._asdict()}
+    train, test = (
+        files_of_classes(*each, upright=True) for each in zip(folders, found, strict=True)
+    )
+    return ImageData.of_files(train, test, list(found[0]), facts=facts)
 
 
-def _held_out(
-    root: Path, fraction: float, seed: int
-) -> tuple[ImageFiles, ImageFiles, list[str], dict[str, Any]]:
+def _held_out(root: Path, fraction: float, seed: int) -> ImageData:
     if not 0 < fraction < 1:
         raise ValueError(f"test_fraction={fraction} must be above 0 and below 1, such as 0.2.")
     root = require_folder(root, _WHOLE_LAYOUT)
@@ -198,7 +171,8 @@ def _held_out(
         )
     test = {name: _drawn(paths, fraction, seed) for name, paths in classes.items()}
     train = {name: sorted(set(paths) - set(test[name])) for name, paths in classes.items()}
-    return files_of_classes(root, train), files_of_classes(root, test), list(classes), {}
+    files = [files_of_classes(root, part, upright=True) for part in (train, test)]
+    return ImageData.of_files(files[0], files[1], list(classes))
 
 
 def _drawn(paths: Sequence[str], fraction: float, seed: int) -> list[str]:

@@ -1,45 +1,32 @@
-"""ImageNet-R and a hundred classes of ImageNet, some new ones in each experience."""
+"""ImageNet-R and a hundred classes of ImageNet."""
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from avalanche.benchmarks import NCScenario
+from typing_extensions import Unpack
 
-from avl_pegp.benchmarks._image_reading import named
-from avl_pegp.benchmarks._imagenet_r_parts import in_training_part, listed_for_training
-from avl_pegp.benchmarks._text_lists import read_list
-from avl_pegp.benchmarks.image_files import (
-    DataError,
-    ImageFiles,
-    check_images,
-    class_folders,
-    require_folder,
-)
+from avl_pegp.benchmarks.class_folders import class_folders, require_folder
+from avl_pegp.benchmarks.class_incremental import ByClass, class_incremental
+from avl_pegp.benchmarks.data import ImageData
 from avl_pegp.benchmarks.image_folder import files_of_classes, same_classes
-from avl_pegp.benchmarks.image_streams import ImageTransform, split_images
+from avl_pegp.benchmarks.lists import DataError, TextList, named, read_list
 
-__all__ = ["split_imagenet100", "split_imagenet_r"]
-
+_TRAIN_SHARE = 0.8  # of ImageNet-R
+_HASHES = 2**256  # of sha256
 _WORDNET_ID = re.compile(r"n\d{8}")
 _IMAGENET_R_LAYOUT = """nXXXXXXXX/*.jpg  200 folders, one for each class: imagenet-r.tar, unpacked
 (https://github.com/hendrycks/imagenet-r)"""
 _IMAGENET_LAYOUT = "nXXXXXXXX/*.JPEG  images of ImageNet, a folder for each class"
 
 
-def split_imagenet_r(
-    data_root: Path | str,
-    n_experiences: int = 10,
-    split_file: Path | str | None = None,
-    class_order: Sequence[int] | None = None,
-    order_seed: int | None = None,
-    task_labels: bool = False,
-    train_transform: ImageTransform | None = None,
-    eval_transform: ImageTransform | None = None,
-) -> NCScenario:
-    """ImageNet-R, renditions of 200 ImageNet classes: 30,000 images, 20 new classes at a time.
+def read_imagenet_r(data_root: Path | str, split_file: Path | str | None = None) -> ImageData:
+    """ImageNet-R, renditions of 200 ImageNet classes: 30,000 images.
 
     The data set has no training and test part. The usual protocol (DualPrompt, ECCV 2022) draws
     four fifths of the images to train on, and everyone draws others. Here the sha256 of an image's
@@ -48,32 +35,20 @@ def split_imagenet_r(
     of their authors as ``split_file``.
 
     Args:
-        data_root: the folder that holds ``imagenet-r/nXXXXXXXX/*.jpg``.
-        n_experiences: how many experiences of equally many classes.
+        data_root: the folder that holds ``imagenet-r/nXXXXXXXX/*.jpg``. Labels are in the order of
+            the WordNet ids, which are the names of the classes.
         split_file: a text file that tells training and test images apart, with a line
-            ``train n01443537/art_0.jpg`` or ``test n01443537/art_1.jpg`` for each image.
-        class_order: the labels in the order of learning; None is label order, the WordNet ids
-            sorted. The labels of the benchmark count up in this order.
-        order_seed: draws the class order; not together with ``class_order``.
-        task_labels: whether experience t has Avalanche's task label t. Class labels are the same
-            either way.
-        train_transform: of a PIL image, in training; None resizes to 224 pixels, see ``resized``.
-        eval_transform: the same in evaluation.
-
-    Returns:
-        A benchmark with ``train_stream``, ``test_stream``, ``class_names`` (WordNet ids by label),
-        ``class_order``, and ``data``, facts for the record: ``split_file_sha256`` if there is one.
+            ``train n01443537/art_0.jpg`` or ``test n01443537/art_1.jpg`` for each image. Its sha256
+            is among the facts, as ``split_file_sha256``.
 
     Raises:
-        DataError: the data is absent, or there are not 200 classes; the split file is absent, does
-            not name just the images that there are, or leaves a class without training or test
-            images; image files are damaged.
-        ValueError: an argument is out of range.
+        DataError: the data is absent, or there are not 200 classes; the split file is absent, or does
+            not name just the images that there are.
 
     Example:
-        >>> split_imagenet_r("/no/such/folder")
+        >>> read_imagenet_r("/no/such/folder")
         Traceback (most recent call last):
-        avl_pegp.benchmarks._image_reading.DataError: There is no data in /no/such/folder/imagenet-r.
+        avl_pegp.benchmarks.lists.DataError: There is no data in /no/such/folder/imagenet-r.
         Put this there:
         nXXXXXXXX/*.jpg  200 folders, one for each class: imagenet-r.tar, unpacked
         (https://github.com/hendrycks/imagenet-r)
@@ -87,107 +62,118 @@ def split_imagenet_r(
         in_train = {path for path in paths if in_training_part(path)}
     else:
         listed = read_list(Path(split_file).expanduser(), "train n01443537/art_0.jpg", words=2)
-        in_train = listed_for_training(listed, paths)
+        in_train = _listed_for_training(listed, paths)
         facts["split_file_sha256"] = listed.sha256
-    train = _subset(folder, classes, in_train)
-    test = _subset(folder, classes, set(paths) - in_train)
-    benchmark = split_images(
-        train,
-        test,
-        list(classes),
-        n_experiences,
-        class_order=class_order,
-        order_seed=order_seed,
-        task_labels=task_labels,
-        train_transform=train_transform,
-        eval_transform=eval_transform,
+    sides = (
+        {name: [path for path in of_class if path in side] for name, of_class in classes.items()}
+        for side in (in_train, set(paths) - in_train)
     )
-    benchmark.data.update(facts, **check_images(train, test))
-    return benchmark
+    train, test = (files_of_classes(folder, side) for side in sides)
+    return ImageData.of_files(train, test, list(classes), facts=facts)
 
 
-def split_imagenet100(
+def split_imagenet_r(
     data_root: Path | str,
     n_experiences: int = 10,
-    class_list: Path | str | None = None,
-    class_order: Sequence[int] | None = None,
-    order_seed: int | None = None,
-    task_labels: bool = False,
-    train_transform: ImageTransform | None = None,
-    eval_transform: ImageTransform | None = None,
+    split_file: Path | str | None = None,
+    **options: Unpack[ByClass],
 ) -> NCScenario:
-    """A hundred classes of ImageNet (ILSVRC 2012), 10 new ones at a time.
+    """``class_incremental`` of ``read_imagenet_r``, 20 new classes a time."""
+    return class_incremental(read_imagenet_r(data_root, split_file), n_experiences, **options)
+
+
+def read_imagenet100(data_root: Path | str, class_list: Path | str | None = None) -> ImageData:
+    """A hundred classes of ImageNet (ILSVRC 2012).
 
     Which hundred differs between papers, so the folders or ``class_list`` have to say.
 
     Args:
-        data_root: the folder that holds ``train/nXXXXXXXX/*`` and ``val/nXXXXXXXX/*``.
-        n_experiences: how many experiences of equally many classes.
-        class_list: a text file of 100 WordNet ids, one a line; needed if there are more folders.
-        class_order: the labels in the order of learning; None is label order, the WordNet ids
-            sorted, whatever their order in ``class_list``. The labels of the benchmark count up in
-            this order.
-        order_seed: draws the class order; not together with ``class_order``.
-        task_labels: whether experience t has Avalanche's task label t. Class labels are the same
-            either way.
-        train_transform: of a PIL image, in training; None resizes to 224 pixels, see ``resized``.
-        eval_transform: the same in evaluation.
-
-    Returns:
-        A benchmark with ``train_stream``, ``test_stream``, ``class_names`` (WordNet ids by label),
-        ``class_order``, and ``data``, facts for the record: ``class_list_sha256`` if there is one.
+        data_root: the folder that holds ``train/nXXXXXXXX/*`` and ``val/nXXXXXXXX/*``. Labels are in
+            the order of the WordNet ids, which are the names of the classes.
+        class_list: a text file of 100 WordNet ids, one a line, in any order; needed if there are more
+            folders. Its sha256 is among the facts, as ``class_list_sha256``.
 
     Raises:
         DataError: the data is absent; there are not 100 classes, or other ones in ``train`` than in
-            ``val``; ``class_list`` names others; image files are damaged.
-        ValueError: an argument is out of range.
+            ``val``; ``class_list`` names others.
 
     Example:
-        >>> split_imagenet100("/no/such/folder")
+        >>> read_imagenet100("/no/such/folder")
         Traceback (most recent call last):
-        avl_pegp.benchmarks._image_reading.DataError: There is no data in /no/such/folder/train.
+        avl_pegp.benchmarks.lists.DataError: There is no data in /no/such/folder/train.
         Put this there:
         nXXXXXXXX/*.JPEG  images of ImageNet, a folder for each class
     """
     folders = [
         require_folder(Path(data_root) / part, _IMAGENET_LAYOUT) for part in ("train", "val")
     ]
-    train_classes, test_classes = same_classes(*folders)
-    facts = {}
+    found = same_classes(*folders)
+    chosen, facts = set(found[0]), {}
     if class_list is not None:
         listed = read_list(Path(class_list).expanduser(), "n01440764", words=1)
         chosen = {name for (name,) in listed.lines}
-        _check_chosen(listed.path, chosen, train_classes)
-        train_classes, test_classes = _only(train_classes, chosen), _only(test_classes, chosen)
+        _check_chosen(listed.path, chosen, found[0])
         facts["class_list_sha256"] = listed.sha256
-    _check_classes(folders[0], train_classes, 100, "name the ones to use in class_list.")
-    train = files_of_classes(folders[0], train_classes, upright=False)
-    test = files_of_classes(folders[1], test_classes, upright=False)
-    benchmark = split_images(
-        train,
-        test,
-        list(train_classes),
-        n_experiences,
-        class_order=class_order,
-        order_seed=order_seed,
-        task_labels=task_labels,
-        train_transform=train_transform,
-        eval_transform=eval_transform,
-    )
-    benchmark.data.update(facts, **check_images(train, test))
-    return benchmark
+    kept = [{name: paths for name, paths in classes.items() if name in chosen} for classes in found]
+    _check_classes(folders[0], kept[0], 100, "name the ones to use in class_list.")
+    train, test = (files_of_classes(*each) for each in zip(folders, kept, strict=True))
+    return ImageData.of_files(train, test, list(kept[0]), facts=facts)
 
 
-def _subset(folder: Path, classes: dict[str, list[str]], chosen: set[str]) -> ImageFiles:
-    return files_of_classes(
-        folder,
-        {name: [path for path in paths if path in chosen] for name, paths in classes.items()},
-        upright=False,
-    )
+def split_imagenet100(
+    data_root: Path | str,
+    n_experiences: int = 10,
+    class_list: Path | str | None = None,
+    **options: Unpack[ByClass],
+) -> NCScenario:
+    """``class_incremental`` of ``read_imagenet100``, 10 new classes a time."""
+    return class_incremental(read_imagenet100(data_root, class_list), n_experiences, **options)
 
 
-def _only(classes: dict[str, list[str]], chosen: set[str]) -> dict[str, list[str]]:
-    return {name: paths for name, paths in classes.items() if name in chosen}
+def in_training_part(path: str) -> bool:
+    """Whether an image is in the four fifths to train on, by the sha256 of its path alone.
+
+    Args:
+        path: relative to ``imagenet-r``, with forward slashes.
+
+    Example:
+        >>> in_training_part("n01443537/art_0.jpg"), in_training_part("n01443537/art_1.jpg")
+        (True, True)
+    """
+    number = int.from_bytes(hashlib.sha256(path.encode("utf-8", "surrogateescape")).digest(), "big")
+    return number < _TRAIN_SHARE * _HASHES
+
+
+def _listed_for_training(listed: TextList, paths: Sequence[str]) -> set[str]:
+    """The training images of a split file of lines ``train PATH`` and ``test PATH``.
+
+    Args:
+        listed: the split file.
+        paths: of all images that there are.
+
+    Raises:
+        DataError: a line starts with another word; an image is named twice or not at all; one that
+            is named is not there.
+    """
+    counts = Counter(path for _, path in listed.lines)
+    present = set(paths)
+    faults = {
+        "start with neither train nor test": [
+            " ".join(line) for line in listed.lines if line[0] not in ("train", "test")
+        ],
+        "are named more than once": [path for path, count in counts.items() if count > 1],
+        "are named but not there": [path for path in counts if path not in present],
+        "are there but not named": [path for path in paths if path not in counts],
+    }
+    found = [
+        f"{len(cases)} {fault}: {named(sorted(cases))}" for fault, cases in faults.items() if cases
+    ]
+    if found:
+        raise DataError(
+            f"split_file={str(listed.path)!r} does not fit the images; {'; '.join(found)}. "
+            "Give it one line for each image, or pass None for the split by hash."
+        )
+    return {path for part, path in listed.lines if part == "train"}
 
 
 def _check_classes(folder: Path, classes: Collection[str], number: int, advice: str) -> None:

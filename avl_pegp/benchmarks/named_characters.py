@@ -6,77 +6,34 @@ Images of them are centred and of any size, so that of each group of look-alikes
 
 from __future__ import annotations
 
-__all__ = [
-    "CYRILLIC",
-    "DIGITS",
-    "GREEK",
-    "HELD_OUT_CHARACTERS",
-    "LATIN",
-    "NAMES",
-    "PRETRAINING_CHARACTERS",
-]
+import re
+import unicodedata
 
 #: 36 Latin letters.
 LATIN = "ABCDEFGHJKLMNPQRSTUVWXYZabdefghimnrt"
 #: The ten digits.
 DIGITS = "0123456789"
 
-_GREEK = {
-    "Γ": "capital gamma",
-    "Δ": "capital delta",
-    "Θ": "capital theta",
-    "Λ": "capital lambda",
-    "Ξ": "capital xi",
-    "Σ": "capital sigma",
-    "Φ": "capital phi",
-    "Ψ": "capital psi",
-    "Ω": "capital omega",
-    "α": "small alpha",
-    "β": "small beta",
-    "γ": "small gamma",
-    "δ": "small delta",
-    "ζ": "small zeta",
-    "λ": "small lambda",
-    "μ": "small mu",
-    "ξ": "small xi",
-    "π": "small pi",
-    "σ": "small sigma",
-    "ω": "small omega",
-}
-_CYRILLIC = {
-    "Б": "capital be",
-    "Д": "capital de",
-    "Ж": "capital zhe",
-    "Й": "capital short i",
-    "Л": "capital el",
-    "Ц": "capital tse",
-    "Ч": "capital che",
-    "Ш": "capital sha",
-    "Ъ": "capital hard sign",
-    "Ы": "capital yery",
-    "Э": "capital reversed e",
-    "Ю": "capital yu",
-    "Я": "capital ya",
-    "Ђ": "capital dje",
-    "Љ": "capital lje",
-    "Њ": "capital nje",
-    "Ў": "capital short u",
-    "Ѣ": "capital yat",
-}
-_DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-
 #: 20 Greek letters.
-GREEK = "".join(_GREEK)
+GREEK = "ΓΔΘΛΞΣΦΨΩαβγδζλμξπσω"
 #: 18 Cyrillic letters.
-CYRILLIC = "".join(_CYRILLIC)
+CYRILLIC = "БДЖЙЛЦЧШЪЫЭЮЯЂЉЊЎѢ"
+
+
+def _name_of(character: str) -> str:
+    """As Unicode calls it: ``GREEK CAPITAL LETTER GAMMA`` is "capital gamma"."""
+    name = unicodedata.name(character).lower()
+    return re.sub(r"^\w+ (\w+) letter ", r"\1 ", name)
+
 
 #: What every character above is called.
 NAMES: dict[str, str] = {
-    **{letter: f"capital {letter.lower()}" for letter in LATIN if letter.isupper()},
-    **{letter: f"small {letter}" for letter in LATIN if letter.islower()},
-    **{digit: f"digit {_DIGITS[int(digit)]}" for digit in DIGITS},
-    **_GREEK,
-    **_CYRILLIC,
+    **{character: _name_of(character) for character in LATIN + DIGITS + GREEK + CYRILLIC},
+    # Where the usual name is another than Unicode's.
+    "Λ": "capital lambda",
+    "λ": "small lambda",
+    "Ы": "capital yery",
+    "Э": "capital reversed e",
 }
 
 #: Latin, digits and Greek that pretraining must not show, so that something is left that is new.

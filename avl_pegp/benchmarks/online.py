@@ -16,8 +16,6 @@ from avalanche.benchmarks import (
     SequenceCLStream,
 )
 
-__all__ = ["OnlineStream", "online_benchmark"]
-
 
 class OnlineStream(CLStream[OnlineCLExperience[Any]]):
     """A training stream cut into small pieces, each an experience of its own.

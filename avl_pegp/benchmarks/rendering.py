@@ -19,9 +19,7 @@ from matplotlib.ft2font import FT2Font
 from PIL import Image, ImageDraw, ImageFont
 from torch import Generator, Tensor
 
-__all__ = ["FONTS", "Variation", "draw_glyph", "place", "render_glyphs"]
-
-#: The DejaVu families in all weights: every other font of matplotlib lacks most scripts.
+#: The DejaVu families in all weights, four of each: every other font of matplotlib lacks most scripts.
 FONTS: tuple[str, ...] = (
     "DejaVuSans",
     "DejaVuSans-Bold",

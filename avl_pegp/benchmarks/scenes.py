@@ -13,18 +13,6 @@ from typing import Any
 
 from avl_pegp.benchmarks.named_characters import NAMES
 
-__all__ = [
-    "ATTRIBUTES",
-    "COLOURS",
-    "HELD_OUT_PAIRS",
-    "POSITIONS",
-    "SIZES",
-    "TYPEFACES",
-    "Scene",
-    "draw_scenes",
-    "is_held_out",
-]
-
 #: Colours of the ink, red, green and blue from 0 to 1: far apart, and light enough for dark paper.
 COLOURS: dict[str, tuple[float, float, float]] = {
     "red": (0.95, 0.1, 0.1),
@@ -48,16 +36,17 @@ POSITIONS: dict[str, tuple[float, float]] = {
     "bottom": (0.0, 0.34),
     "middle": (0.0, 0.0),
 }
+_VALUES: dict[str, Collection[Any]] = {
+    "character": NAMES,
+    "colour": COLOURS,
+    "typeface": TYPEFACES,
+    "bold": (False, True),
+    "italic": (False, True),
+    "size": SIZES,
+    "position": POSITIONS,
+}
 #: All that a caption may mention.
-ATTRIBUTES: tuple[str, ...] = (
-    "character",
-    "colour",
-    "typeface",
-    "bold",
-    "italic",
-    "size",
-    "position",
-)
+ATTRIBUTES: tuple[str, ...] = tuple(_VALUES)
 #: Pairs of colour and typeface that pretraining must not show.
 HELD_OUT_PAIRS = frozenset({("red", "mono"), ("blue", "serif"), ("yellow", "sans")})
 
@@ -143,17 +132,6 @@ class Scene:
             words.append(_PLACES[self.position])
         article = "an" if words[0][0] in "aeiou" else "a"
         return " ".join((article, *words))
-
-
-_VALUES: dict[str, Collection[Any]] = {
-    "character": NAMES,
-    "colour": COLOURS,
-    "typeface": TYPEFACES,
-    "bold": (False, True),
-    "italic": (False, True),
-    "size": SIZES,
-    "position": POSITIONS,
-}
 
 
 def is_held_out(scene: Scene) -> bool:

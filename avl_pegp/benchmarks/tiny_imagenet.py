@@ -7,20 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from avalanche.benchmarks import NCScenario
+from typing_extensions import Unpack
 
-from avl_pegp.benchmarks._image_reading import named
-from avl_pegp.benchmarks._text_lists import read_list, read_pairs
-from avl_pegp.benchmarks.image_files import (
-    DataError,
-    ImageFiles,
-    check_images,
-    class_folders,
-    require_folder,
-)
+from avl_pegp.benchmarks.class_folders import class_folders, require_folder
+from avl_pegp.benchmarks.class_incremental import ByClass, class_incremental
+from avl_pegp.benchmarks.data import ImageData
+from avl_pegp.benchmarks.image_files import ImageFiles
 from avl_pegp.benchmarks.image_folder import files_of_classes
-from avl_pegp.benchmarks.image_streams import ImageTransform, split_images
-
-__all__ = ["split_tiny_imagenet"]
+from avl_pegp.benchmarks.lists import DataError, named, read_list, read_pairs
 
 _CLASSES = 200
 _LAYOUT = """\
@@ -33,62 +27,32 @@ tiny-imagenet-200/val/images/*.JPEG          test images
 _ADVICE = "Unpack tiny-imagenet-200.zip again."
 
 
-def split_tiny_imagenet(
-    data_root: Path | str,
-    n_experiences: int = 10,
-    class_order: Sequence[int] | None = None,
-    order_seed: int | None = None,
-    task_labels: bool = False,
-    train_transform: ImageTransform | None = None,
-    eval_transform: ImageTransform | None = None,
-) -> NCScenario:
-    """Tiny ImageNet: 500 training and 50 test images of each of 200 classes, 20 new ones a time.
+def read_tiny_imagenet(data_root: Path | str) -> ImageData:
+    """Tiny ImageNet: 500 training and 50 test images of each of 200 classes.
 
-    The data set's validation images are the test images; its own test images have no labels.
+    The data set's validation images are the test images; its own test images have no labels. A label
+    is a position in ``wnids.txt``; a class has the first of its names in ``words.txt``, with its id
+    where two classes have it.
 
     Args:
         data_root: the folder that holds ``tiny-imagenet-200`` as it comes out of the archive.
-        n_experiences: how many experiences of equally many classes; a divisor of 200.
-        class_order: labels in the order of learning, a label being a position in ``wnids.txt``;
-            None keeps label order. The labels of the benchmark count up in this order.
-        order_seed: draws the class order; not together with ``class_order``.
-        task_labels: whether experience t has Avalanche's task label t (task-incremental learning).
-        train_transform: of a PIL image, in training; None resizes to 224 pixels, see ``resized``.
-        eval_transform: the same in evaluation.
-
-    Returns:
-        A benchmark with ``train_stream``, ``test_stream``, ``class_names`` (by label; the first of
-        the names in ``words.txt``, with the class's id where two classes have it), ``class_order``
-        and ``data`` (numbers of images).
 
     Raises:
-        DataError: files are absent, damaged, or contradict one another.
-        ValueError: an argument is out of range.
+        DataError: files are absent, or contradict one another.
 
     Source: Le and Yang, Tiny ImageNet Visual Recognition Challenge, Stanford CS 231N, 2015.
-
-    Example:
-        >>> split_tiny_imagenet("/no/such/folder")  # doctest: +ELLIPSIS
-        Traceback (most recent call last):
-        avl_pegp.benchmarks._image_reading.DataError: There is no data in ...
     """
     folder = require_folder(Path(data_root) / "tiny-imagenet-200", _LAYOUT)
     wnids = _wnids(folder / "wnids.txt")
-    train = _training_images(folder / "train", wnids)
-    test = _test_images(folder / "val", wnids)
-    benchmark = split_images(
-        train,
-        test,
-        _names(folder / "words.txt", wnids),
-        n_experiences,
-        class_order=class_order,
-        order_seed=order_seed,
-        task_labels=task_labels,
-        train_transform=train_transform,
-        eval_transform=eval_transform,
-    )
-    benchmark.data.update(check_images(train, test))
-    return benchmark
+    parts = _training_images(folder / "train", wnids), _test_images(folder / "val", wnids)
+    return ImageData.of_files(*parts, _names(folder / "words.txt", wnids))
+
+
+def split_tiny_imagenet(
+    data_root: Path | str, n_experiences: int = 10, **options: Unpack[ByClass]
+) -> NCScenario:
+    """``class_incremental`` of ``read_tiny_imagenet``, 20 new classes a time."""
+    return class_incremental(read_tiny_imagenet(data_root), n_experiences, **options)
 
 
 def _wnids(file: Path) -> list[str]:
@@ -120,7 +84,7 @@ def _names(file: Path, wnids: Sequence[str]) -> list[str]:
 def _training_images(folder: Path, wnids: Sequence[str]) -> ImageFiles:
     found = class_folders(require_folder(folder, _LAYOUT))
     _refuse(f"{folder} and wnids.txt do not both have", sorted(set(wnids) ^ set(found)))
-    return files_of_classes(folder, {wnid: found[wnid] for wnid in wnids}, upright=False)
+    return files_of_classes(folder, {wnid: found[wnid] for wnid in wnids})
 
 
 def _test_images(folder: Path, wnids: Sequence[str]) -> ImageFiles:

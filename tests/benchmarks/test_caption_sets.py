@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from avl_pegp.benchmarks import CAPTION_DOMAINS, captioned_domains, named_glyphs
-from avl_pegp.benchmarks._caption_sets import caption_classes, caption_set, foils_of, values_of
-from avl_pegp.benchmarks._images import ImageDataset, normalise
-from avl_pegp.benchmarks._scene_classes import render_classes
+from avl_pegp.benchmarks.captioned import render_classes
+from avl_pegp.benchmarks.captioned_domains import caption_classes, caption_set, foils_of, values_of
+from avl_pegp.benchmarks.data import ImageDataset, normalise
 from avl_pegp.benchmarks.named_characters import NAMES
 from avl_pegp.benchmarks.named_glyphs import UNTOUCHED_CHARACTERS
 from avl_pegp.benchmarks.scenes import COLOURS, POSITIONS, TYPEFACES

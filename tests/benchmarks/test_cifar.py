@@ -143,14 +143,6 @@ def test_absent_and_cut_files_are_named(tmp_path: Path, part: str, left: int | N
         split_cifar100(tmp_path)
 
 
-def test_an_archive_that_was_left_packed_is_named(tmp_path: Path) -> None:
-    (tmp_path / "cifar-100-python.tar.gz").write_bytes(b"packed")
-    with pytest.raises(
-        DataError, match=r"(?s)no data in .*cifar-100-python/train.*Unpack .*tar\.gz"
-    ):
-        split_cifar100(tmp_path)
-
-
 def test_splits_that_do_not_work_out_are_refused(miniature: Callable[[str], Path]) -> None:
     with pytest.raises(ValueError, match="n_experiences=3 .* choose one of 1, 2, 4, 5, 10"):
         split_cifar100(miniature("cifar100"), 3)

@@ -138,10 +138,3 @@ def test_a_damaged_frame_is_named(core: Path, benchmark: Callable, frame: str) -
     (core / frame).write_bytes(b"no image")
     with pytest.raises(DataError, match=f"1 of 1650 image files are .*{frame}"):
         benchmark(core.parent)
-
-
-@pytest.mark.parametrize("benchmark", [core50_instances, core50_classes])
-def test_an_archive_that_was_left_packed_is_named(tmp_path: Path, benchmark: Callable) -> None:
-    (tmp_path / "core50_128x128.zip").write_bytes(b"packed")
-    with pytest.raises(DataError, match="(?s)no data in .*Unpack .*core50_128x128.zip"):
-        benchmark(tmp_path)

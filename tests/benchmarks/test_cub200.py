@@ -110,14 +110,6 @@ def test_damaged_images_are_named_and_counted(cub: Path) -> None:
         split_cub200(cub.parent)
 
 
-def test_an_archive_that_was_left_packed_is_named(tmp_path: Path) -> None:
-    (tmp_path / "CUB_200_2011.tgz").write_bytes(b"packed")
-    with pytest.raises(
-        DataError, match=r"(?s)no data in .*classes.txt .*Unpack .*CUB_200_2011.tgz"
-    ):
-        split_cub200(tmp_path)
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from avl_pegp.benchmarks import DataError, ImageFiles, _image_check, check_images, class_folders
-from avl_pegp.benchmarks.image_files import require_folder
+from avl_pegp.benchmarks import DataError, ImageFiles, check_images, class_folders, image_files
+from avl_pegp.benchmarks.class_folders import require_folder
 
 
 def paint(path: Path, mode: str = "RGB", colour=None, **options) -> Path:
@@ -165,13 +165,13 @@ def test_files_that_do_not_exist_are_named_and_counted(tmp_path: Path) -> None:
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the files that were decoded so far."""
     names: list[str] = []
-    read = _image_check.read_rgb
+    read = image_files.read_rgb
 
     def noted(path: Path):
         names.append(path.name)
         return read(path)
 
-    monkeypatch.setattr(_image_check, "read_rgb", noted)
+    monkeypatch.setattr(image_files, "read_rgb", noted)
     return names
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from avl_pegp.benchmarks import DataError, image_files, image_folder
+from avl_pegp.benchmarks import DataError, data, image_folder
 
 CLASSES = ("Dog", "cat", "emu", "fox")  # as they are sorted
 
@@ -212,6 +212,6 @@ def test_a_class_of_one_image_has_none_to_hold_out(whole: Path) -> None:
 def test_arguments_out_of_range_are_refused_before_images_are_read(
     whole: Path, monkeypatch: pytest.MonkeyPatch, options: dict, message: str
 ) -> None:
-    monkeypatch.setattr(image_files, "check_files", pytest.fail)
+    monkeypatch.setattr(data, "check_images", pytest.fail)
     with pytest.raises(ValueError, match=message):
         image_folder(whole, **{"n_experiences": 2, **options})

@@ -7,7 +7,7 @@ from miniature import IMAGENET100
 from PIL import Image
 
 from avl_pegp.benchmarks import DataError, split_imagenet100, split_imagenet_r
-from avl_pegp.benchmarks._imagenet_r_parts import in_training_part
+from avl_pegp.benchmarks.imagenet import in_training_part
 
 HUNDRED = IMAGENET100.read_text().split()
 
@@ -149,14 +149,6 @@ def test_a_broken_rendition_is_named(renditions: Path) -> None:
     (renditions / "imagenet-r" / path).write_bytes(b"\xff\xd8\xff")
     with pytest.raises(DataError, match=f"1 of .* image files are damaged.*{path}"):
         split_imagenet_r(renditions)
-
-
-def test_an_archive_left_packed_is_named(tmp_path: Path) -> None:
-    (tmp_path / "imagenet-r.tar").write_bytes(b"")
-    with pytest.raises(
-        DataError, match=r"(?s)no data in .*imagenet-r.*Unpack first.*imagenet-r\.tar"
-    ):
-        split_imagenet_r(tmp_path)
 
 
 def test_imagenet100_has_ten_experiences_of_ten_classes(miniature) -> None:

@@ -146,6 +146,25 @@ def test_absent_data_is_one_error_that_says_what_to_put_where(name: str, tmp_pat
         create_benchmark(name, data_root=str(tmp_path / "nothing"), **MINIATURES[name][1])
 
 
+# The archive that each comes in, and what should lie there instead.
+ARCHIVES = {
+    "core50_classes": ("core50_128x128.zip", "core50_128x128/s1/o1"),
+    "core50_instances": ("core50_128x128.zip", "core50_128x128/s1/o1"),
+    "split_cifar100": ("cifar-100-python.tar.gz", "cifar-100-python/train"),
+    "split_cub200": ("CUB_200_2011.tgz", "classes.txt"),
+    "split_imagenet_r": ("imagenet-r.tar", "nXXXXXXXX"),
+    "split_tiny_imagenet": ("tiny-imagenet-200.zip", "tiny-imagenet-200/wnids.txt"),
+}
+
+
+@pytest.mark.parametrize("name", ARCHIVES)
+def test_an_archive_that_was_left_packed_is_named(name: str, tmp_path: Path) -> None:
+    archive, layout = ARCHIVES[name]
+    (tmp_path / archive).write_bytes(b"packed")
+    with pytest.raises(DataError, match=f"(?s)no data in .*{layout}.*Unpack first.*{archive}"):
+        create_benchmark(name, data_root=tmp_path)
+
+
 @pytest.mark.parametrize("name", DATASETS)
 @pytest.mark.parametrize("options", [{}, {"data_root": None}])
 def test_a_data_set_without_data_root_is_refused(name: str, options: dict) -> None:

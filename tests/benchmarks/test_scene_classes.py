@@ -1,14 +1,14 @@
 import pytest
 import torch
 
-from avl_pegp.benchmarks._scene_classes import (
+from avl_pegp.benchmarks.captioned import (
     caption_of,
     classes_by,
     name_of,
     render_classes,
     render_parts,
+    render_scenes,
 )
-from avl_pegp.benchmarks.captioned import render_scenes
 from avl_pegp.benchmarks.named_characters import PRETRAINING_CHARACTERS
 from avl_pegp.benchmarks.scenes import COLOURS, draw_scenes
 

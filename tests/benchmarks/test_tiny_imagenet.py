@@ -132,12 +132,6 @@ def test_a_damaged_image_is_named(tiny: Path) -> None:
         split_tiny_imagenet(tiny.parent)
 
 
-def test_an_archive_that_was_left_packed_is_named(tmp_path: Path) -> None:
-    (tmp_path / "tiny-imagenet-200.zip").write_bytes(b"packed")
-    with pytest.raises(DataError, match="(?s)no data in .*Unpack .*tiny-imagenet-200.zip"):
-        split_tiny_imagenet(tmp_path)
-
-
 def test_splits_that_do_not_work_out_are_refused(miniature: Callable[[str], Path]) -> None:
     with pytest.raises(ValueError, match="n_experiences=7 .* choose one of 1, 2, 4, 5"):
         split_tiny_imagenet(miniature("tiny_imagenet"), 7)

@@ -17,7 +17,7 @@ from avalanche.training.supervised import JointTraining, Naive
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from avl_pegp.benchmarks._experiences import from_datasets
+from avl_pegp.benchmarks.domain_incremental import from_datasets
 from avl_pegp.evaluation import AccuracyImage, AccuracyMatrices
 from avl_pegp.evaluation import metrics as numbers
 from avl_pegp.plugins.experience import classes_of, origin_of

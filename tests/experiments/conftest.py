@@ -11,7 +11,7 @@ from functools import cache, partial
 import pytest
 
 from avl_pegp.benchmarks import BENCHMARKS, DOMAINS
-from avl_pegp.benchmarks._caption_sets import caption_set
+from avl_pegp.benchmarks.captioned_domains import caption_set
 from avl_pegp.evaluation import Record, records
 
 FEW = {"train_per_class": 2, "test_per_class": 1}

@@ -13,7 +13,7 @@ from job import Job
 from methods import METHODS
 
 from avl_pegp.backbones.tiny_vit import WEIGHTS_SHA256
-from avl_pegp.benchmarks._images import ImageDataset
+from avl_pegp.benchmarks.data import ImageDataset
 
 SETTINGS = ("class_incremental", "task_incremental", "domain_incremental", "online")
 CONTROLS = {"frozen", "plain", "first_session"}

@@ -1,13 +1,40 @@
-"""Text files that list images or classes, one a line."""
+"""Lists of names: told in messages, and read from text files that have one a line."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from avl_pegp.benchmarks._image_reading import DataError, named
+_NAMED = 5  # a message names so many and counts the rest
+
+
+class DataError(ValueError):
+    """Data on disk is missing, incomplete or damaged; the message says what to put where."""
+
+
+def printable(path: Path | str) -> str:
+    r"""A path as text that can be printed; bytes that are no UTF-8 are shown as ``\xe9``.
+
+    Example:
+        >>> print(printable(os.fsdecode(b"caf\xe9.jpg")))
+        caf\xe9.jpg
+    """
+    return os.fspath(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def named(names: Sequence[str]) -> str:
+    """The first few names, and how many more there are.
+
+    Example:
+        >>> named(["a", "b"]), named("abcdefgh")
+        ('a, b', 'a, b, c, d, e and 3 more')
+    """
+    rest = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(map(printable, names[:_NAMED])) + rest
 
 
 @dataclass(frozen=True)

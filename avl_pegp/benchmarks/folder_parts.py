@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from avl_pegp.benchmarks._image_reading import DataError, named, printable
+from avl_pegp.benchmarks.lists import DataError, named, printable
 
 _TRAIN = frozenset({"train", "training", "trainset"})
 _TEST = frozenset({"test", "testing", "tests", "testset"})

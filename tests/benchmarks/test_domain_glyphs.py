@@ -18,8 +18,8 @@ from avl_pegp.benchmarks import (
     join_domains,
     render_glyphs,
 )
-from avl_pegp.benchmarks._images import ImageDataset, normalise
 from avl_pegp.benchmarks.corruptions import corruption_generator
+from avl_pegp.benchmarks.data import ImageDataset, normalise
 from avl_pegp.benchmarks.glyphs import DARK_INK
 from avl_pegp.evaluation import AccuracyMatrices
 from avl_pegp.plugins.experience import classes_of

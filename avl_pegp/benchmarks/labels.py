@@ -1,19 +1,29 @@
-"""Labels are whole numbers from 0, one for each image, and each has a name: one check for all."""
+"""Labels and class orders, checked: whole numbers from 0, one for each image, each with a name."""
 
 from __future__ import annotations
 
 import operator
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from avl_pegp.benchmarks._image_reading import named
-from avl_pegp.benchmarks._images import LabelledDataset
+from avl_pegp.benchmarks.lists import named
+
+
+class LabelledDataset(Protocol):
+    """Images with labels: items are (image, label), and ``targets`` has all labels."""
+
+    @property
+    def targets(self) -> Sequence[int]: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Any: ...
 
 
 class Labelled(Dataset[tuple[Any, ...]]):
@@ -140,3 +150,33 @@ def labelled(where: str, dataset: LabelledDataset, class_names: Sequence[str]) -
             f"names only 0 to {len(class_names) - 1}; name them too, or remove their images."
         )
     return Labelled(dataset, labels, where)
+
+
+def order_of(n: int, order: Sequence[int] | None, order_seed: int | None) -> list[int]:
+    """The given class order, or one drawn from a seed, or label order.
+
+    Raises:
+        ValueError: both are given, or ``order`` is not a permutation of ``range(n)``, of whole numbers.
+    """
+    if order is not None and order_seed is not None:
+        raise ValueError(
+            f"order_seed={order_seed} draws a class order, but class_order={list(order)} already is "
+            "one; give one of the two."
+        )
+    if order_seed is not None:
+        return torch.randperm(n, generator=torch.Generator().manual_seed(order_seed)).tolist()
+    if order is None:
+        return list(range(n))
+    numbers = whole_numbers("class_order", order)
+    if sorted(numbers) != list(range(n)):
+        raise ValueError(
+            f"class_order={numbers} is not a permutation of the class labels; "
+            f"list each of 0 to {n - 1} exactly once, or pass None for label order."
+        )
+    return numbers
+
+
+def lacking_of(targets: Sequence[int], class_names: Sequence[str]) -> list[str]:
+    """The names of the classes that no label is of."""
+    present = set(targets)
+    return [str(name) for label, name in enumerate(class_names) if label not in present]

@@ -12,8 +12,6 @@ from torch import nn
 from torchvision import transforms
 from torchvision.transforms import AutoAugmentPolicy, InterpolationMode
 
-__all__ = ["TRANSFORMS", "Transforms", "transforms_of"]
-
 #: For training, and for evaluation: each from a PIL image to a tensor (3, height, width).
 Transforms = tuple[Callable[..., Any], Callable[..., Any]]
 

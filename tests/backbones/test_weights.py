@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from avl_pegp.backbones import WeightsError, WeightsSource, create_vit
-from avl_pegp.backbones.local_weights import read_local_weights
+from avl_pegp.backbones.weights import read_local_weights
 
 OPTIONS = {"num_classes": 4, "depth": 1, "img_size": 48}
 TAG = "test_vit.r160_in1k"

@@ -11,16 +11,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avl_pegp.backbones.clip_images import require_images
-from avl_pegp.backbones.clip_prompts import ClassPrompts, require_told_apart
-from avl_pegp.backbones.clip_text import TextTower
-from avl_pegp.backbones.clip_tokens import distinct_texts, listed_texts, require_tokens, tokenise
-from avl_pegp.backbones.tensor_marks import TensorMark, mark_of
-from avl_pegp.backbones.weights_source import WeightsSource
+from avl_pegp.backbones.clip.prompts import ClassPrompts, require_told_apart
+from avl_pegp.backbones.clip.text import TensorMark, TextTower, mark_of
+from avl_pegp.backbones.clip.tokens import (
+    distinct_texts,
+    listed_texts,
+    require_images,
+    require_tokens,
+    tokenise,
+)
+from avl_pegp.backbones.weights import WeightsSource
 from avl_pegp.pet.context import ContextEmbedding
 from avl_pegp.pet.towers import OPEN_CLIP, TIMM, Features, TowerPlan
-
-__all__ = ["CLIPClassifier"]
 
 
 class CLIPClassifier(nn.Module):

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -115,7 +116,7 @@ def read_local_weights(path: Path) -> LocalWeights:
     if not content:
         raise WeightsError(f"{path} is empty: copy or download it again")
     try:
-        tensors = _READERS[path.suffix](content, path)
+        tensors = named_tensors(_READERS[path.suffix](content, path), path)
     except WeightsError:
         raise
     except Exception as error:  # readers of damaged files raise whatever they stumble over
@@ -159,11 +160,7 @@ def read_weights(path: Path, sha256: str) -> dict[str, Tensor]:
     return safetensors.torch.load(content)
 
 
-def _read_safetensors(content: bytes, path: Path) -> dict[str, Tensor]:
-    return named_tensors(safetensors.torch.load(content), path)
-
-
-def _read_torch(content: bytes, path: Path) -> dict[str, Tensor]:
+def _read_torch(content: bytes, path: Path) -> Any:
     _check_archive(content, path)
     try:
         # Training scripts leave their arguments beside the weights; a Namespace runs no code.
@@ -178,7 +175,7 @@ def _read_torch(content: bytes, path: Path) -> dict[str, Tensor]:
             "it with torch.load yourself, save its tensors with safetensors.torch.save_file, and "
             "pass that file"
         ) from error
-    return named_tensors(found, path)
+    return found
 
 
 def _check_archive(content: bytes, path: Path) -> None:
@@ -205,10 +202,8 @@ def _check_archive(content: bytes, path: Path) -> None:
         )
 
 
-_READERS: dict[str, Callable[[bytes, Path], dict[str, Tensor]]] = {
-    ".safetensors": _read_safetensors,
-    ".pth": _read_torch,
-    ".pt": _read_torch,
-    ".bin": _read_torch,
+_READERS: dict[str, Callable[[bytes, Path], Any]] = {
+    ".safetensors": lambda content, _: safetensors.torch.load(content),
+    **dict.fromkeys((".pth", ".pt", ".bin"), _read_torch),
     ".npz": read_google,
 }

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from avl_pegp.fingerprint import changed_settings, digest_of, frozen_tensors, settings_of
-from avl_pegp.pet.rebase import KeepsEarlier
+from avl_pegp.pet.restart import KeepsEarlier
 from avl_pegp.pet.trainable import classifier_of
 from avl_pegp.wrappers import unwrapped
 
@@ -78,13 +78,8 @@ def _source_of(model: Any) -> str:
     return ".".join(part for part in parts if part) or "unknown"
 
 
-def frozen_to_json(frozen: FrozenModel) -> dict[str, Any]:
-    """Texts alone."""
-    return {"source": frozen.source, "digest": frozen.digest, "settings": frozen.settings}
-
-
 def frozen_from_json(entry: Any) -> FrozenModel:
-    """What ``frozen_to_json`` gave.
+    """A frozen model of the fields that ``dataclasses.asdict`` gave.
 
     Raises:
         ValueError: another form.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 from torch import Tensor, nn
 
+from avl_pegp.classifiers import HasClassifier
 from avl_pegp.pet.fused import AsMultihead, is_plain_multihead
 
 Replace = Callable[[nn.Module, str, object], None]
@@ -72,6 +73,13 @@ class TowerPlan:
     embedding: str | None = None
     opening: Tensor | None = None
     room: int = 0
+
+
+@runtime_checkable
+class HasTowers(Protocol):
+    """A model that says where its transformers stand, as a ``CLIPClassifier`` does."""
+
+    def towers(self) -> dict[str, TowerPlan]: ...
 
 
 class Features(nn.Identity):
@@ -226,12 +234,11 @@ def towers_of(model: nn.Module, replace: Replace) -> dict[str, Tower]:
     Raises:
         TypeError: the model has neither.
     """
-    plans = getattr(model, "towers", None)
-    if callable(plans):
-        return {name: Tower(model, plan, replace) for name, plan in plans().items()}
+    if isinstance(model, HasTowers):
+        return {name: Tower(model, plan, replace) for name, plan in model.towers().items()}
     blocks = getattr(model, "blocks", None)
     is_sequence = isinstance(blocks, nn.Sequential | nn.ModuleList)
-    if not is_sequence or not callable(getattr(model, "get_classifier", None)):
+    if not is_sequence or not isinstance(model, HasClassifier):
         raise TypeError(
             f"{type(model).__name__} has no `blocks` in sequence with a `get_classifier()`: {TAKEN}"
         )

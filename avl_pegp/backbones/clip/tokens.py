@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor
+
+
+@runtime_checkable
+class Encodes(Protocol):
+    """A tokenizer of open_clip, which gives the token numbers of a text's words alone."""
+
+    def encode(self, text: str) -> list[int]: ...
 
 
 def listed_texts(field: str, texts: Iterable[str]) -> tuple[str, ...]:
@@ -109,7 +116,7 @@ def require_tokens(tokens: Tensor, vocabulary: int) -> None:
 
 def _length(tokenizer: Any, text: str) -> int:
     """Tokens with the start and the end; 0 where the tokenizer does not let us count."""
-    if hasattr(tokenizer, "encode"):
+    if isinstance(tokenizer, Encodes):
         return len(tokenizer.encode(text)) + 2
     if not hasattr(tokenizer, "tokenizer"):
         return 0

@@ -15,12 +15,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
-
-from avl_pegp.pet.lora import frozen_linear
+from torch.nn import functional as F
 
 _SPLIT = {"q_proj", "k_proj", "v_proj"}
 _COMMON = {"qkv", "attn_drop", "proj", "proj_drop"}
@@ -93,6 +92,20 @@ def read(
     return Scores(q, k, v, _masked(attn_mask, is_causal, _positions(attention, shared), q))
 
 
+def attend(attention: Any, scores: Scores) -> Tensor:
+    """Attention's output for each query, heads side by side again: ``(B, N, C)``."""
+    dropout = attention.attn_drop.p if attention.training else 0.0
+    y = F.scaled_dot_product_attention(
+        scores.q,
+        scores.k,
+        scores.v,
+        attn_mask=scores.bias,
+        dropout_p=dropout,
+        scale=attention.scale,
+    )
+    return y.transpose(1, 2).flatten(2)
+
+
 def finished(attention: Any, x: Tensor, y: Tensor) -> Tensor:
     """The output ``(B, N, C)`` of what heads gave side by side."""
     y = _part(attention, "norm", y)
@@ -115,6 +128,26 @@ def frozen_maps(attention: Any) -> list[tuple[Tensor, Tensor | None]]:
         biases: Sequence[Tensor | None] = (None,) * 3 if bias is None else bias.chunk(3)
         maps = list(zip(qkv.weight.chunk(3), biases, strict=True))[1:]
     return [(_heads(attention, w), None if b is None else _heads(attention, b)) for w, b in maps]
+
+
+@runtime_checkable
+class StandsBeside(Protocol):
+    """A layer beside a frozen one, as a LoRA is."""
+
+    base: nn.Module
+
+
+def frozen_linear(layer: nn.Module) -> nn.Linear:
+    """The frozen layer itself, past a LoRA where there is one; its weight is W0 alone.
+
+    What is trainable must not be multiplied by a LoRA: its rows would become features that change.
+    Nor by the increment that restarts leave, which grows: with W0 alone a restart changes no key and
+    no value of a prompt.
+    """
+    base = layer.base if isinstance(layer, StandsBeside) else layer
+    if not isinstance(base, nn.Linear):
+        raise TypeError(f"{type(layer).__name__} in the place of a linear layer: must be nn.Linear")
+    return base
 
 
 def _heads(attention: Any, rows: Tensor) -> Tensor:

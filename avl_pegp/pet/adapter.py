@@ -88,7 +88,7 @@ class Adapter:
 class ParallelAdapter(Rebasable):
     """A frozen branch and its adapter; ``(..., C)`` → ``(..., C)``.
 
-    Rebases leave adapters of K inner units in all, K a multiple of r: ``earlier_down`` (K, C + 1) is
+    Restarts leave adapters of K inner units in all, K a multiple of r: ``earlier_down`` (K, C + 1) is
     their ``[W_dn b_dn]`` one below the other, ``earlier_up`` (C, K + 1) their W_up side by side and
     the sum of their b_up. Both are ``None`` before the first.
     """

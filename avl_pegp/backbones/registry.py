@@ -77,6 +77,6 @@ class Registry:
 VITS = Registry()
 register_vit = VITS.register
 
-#: ``build(name, pretrained, tokenizer, options)`` gives open_clip's model, so too, and a tokenizer.
+#: ``build(name, pretrained, tokenizer, **options)`` gives open_clip's model, so too, and a tokenizer.
 CLIPS = Registry()
 register_clip = CLIPS.register

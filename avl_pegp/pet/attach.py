@@ -115,10 +115,9 @@ class Attachment(nn.Module):
             layer.take_earlier(tensors, f"{path}.")
 
     def _keeping(self) -> dict[str, KeepsEarlier]:
-        """The layers that were trained before; handles, which speak for them, are none."""
-        layers = self._model[0].named_modules()
-        found = {path: layer for path, layer in layers if not isinstance(layer, Attachment)}
-        return {path: layer for path, layer in found.items() if isinstance(layer, KeepsEarlier)}
+        """The layers that can hold what was trained before."""
+        modules = self._model[0].named_modules()
+        return {path: module for path, module in modules if isinstance(module, KeepsEarlier)}
 
     def train(self, mode: bool = True) -> Attachment:
         """Keep what is frozen in eval mode: its dropout off, its batch statistics still.

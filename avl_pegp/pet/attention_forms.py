@@ -164,22 +164,15 @@ def _bias_apart(attention: Any) -> Tensor | None:
     return torch.cat([attention.q_bias, attention.k_bias, attention.v_bias])
 
 
-def _projected(attention: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    B, N, _ = x.shape
+def _projected(attention: Any, x: Tensor) -> list[Tensor]:
+    """Queries, keys and values ``(B, H, N, d_h)``; of keys and values there may be fewer heads."""
     if attention.qkv is None:
-        heads = [attention.num_heads] + 2 * [
-            getattr(attention, "num_kv_heads", attention.num_heads)
-        ]
-        layers = (attention.q_proj, attention.k_proj, attention.v_proj)
-        q, k, v = (
-            layer(x).reshape(B, N, H, -1).transpose(1, 2)
-            for layer, H in zip(layers, heads, strict=True)
-        )
-        return q, k, v
-    qkv, bias = attention.qkv(x), _bias_apart(attention)
-    qkv = qkv if bias is None else qkv + bias
-    q, k, v = qkv.reshape(B, N, 3, attention.num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
-    return q, k, v
+        parts = [attention.q_proj(x), attention.k_proj(x), attention.v_proj(x)]
+    else:
+        qkv, bias = attention.qkv(x), _bias_apart(attention)
+        parts = (qkv if bias is None else qkv + bias).chunk(3, dim=-1)
+    width = parts[0].shape[-1] // attention.num_heads
+    return [part.unflatten(-1, (-1, width)).transpose(1, 2) for part in parts]
 
 
 def _part(attention: nn.Module, name: str, x: Tensor) -> Tensor:

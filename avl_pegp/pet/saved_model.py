@@ -38,8 +38,9 @@ class FrozenModel:
         apart = [path for path, module in model.named_modules() if module in head]
         of_pets = {
             name
-            for path in [path for path, m in model.named_modules() if isinstance(m, KeepsEarlier)]
-            for name, _ in model.get_submodule(path).named_buffers(prefix=path, recurse=False)
+            for path, module in model.named_modules()
+            if isinstance(module, KeepsEarlier)
+            for name, _ in module.named_buffers(prefix=path, recurse=False)
         }
         digest = digest_of(frozen_tensors(model, of_pets.union(tuned)), torch.float32)
         return cls(_source_of(model), digest, settings_of(model, apart))

@@ -47,7 +47,7 @@ def test_a_registered_family_is_built_tuned_and_loaded_like_any_other(known, tmp
 
 
 def test_a_registered_clip_is_built_like_any_other(known):
-    def create(name, pretrained, tokenizer, options):
+    def create(name, pretrained, tokenizer, **options):
         model = small_clip(torch.float32)
         model.clip.weights_source = WeightsSource(name)
         return model.clip, model.tokenizer

@@ -36,16 +36,6 @@ WRAPPINGS: dict[str, Callable[[dict[str, Tensor]], object]] = {
 }
 
 
-@pytest.fixture
-def state() -> dict[str, Tensor]:
-    """Of a model that differs from any new one in every tensor."""
-    torch.manual_seed(0)
-    model = create_vit("test_vit", **{**OPTIONS, "num_classes": 7})
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter)
-    return model.state_dict()
-
-
 def assert_all_but_the_head_is(model: torch.nn.Module, state: dict[str, Tensor]) -> None:
     for name, value in model.state_dict().items():
         if name in HEAD:

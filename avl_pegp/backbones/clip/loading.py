@@ -86,7 +86,7 @@ def create_clip(
         raise TypeError(
             f"pretrained={pretrained!r}: must be True, False, a tag of open_clip or the path of a file"
         )
-    clip, own_tokenizer = CLIPS.builder(name)(name, pretrained, tokenizer, options)
+    clip, own_tokenizer = CLIPS.builder(name)(name, pretrained, tokenizer, **options)
     model = CLIPClassifier(clip, own_tokenizer, class_names, template)
     model.weights_source = clip.weights_source
     return model
@@ -94,10 +94,7 @@ def create_clip(
 
 @register_clip(TINY_CLIP)
 def _create_tiny(
-    name: str,
-    pretrained: Pretrained,
-    tokenizer: Tokenizer | None,
-    options: dict[str, Any],
+    name: str, pretrained: Pretrained, tokenizer: Tokenizer | None, **options: Any
 ) -> tuple[Any, Tokenizer]:
     if options:
         option, value = next(iter(options.items()))
@@ -114,10 +111,7 @@ def _create_tiny(
 
 @register_clip("*")
 def _create_of_open_clip(
-    name: str,
-    pretrained: Pretrained,
-    tokenizer: Tokenizer | None,
-    options: dict[str, Any],
+    name: str, pretrained: Pretrained, tokenizer: Tokenizer | None, **options: Any
 ) -> tuple[Any, Tokenizer]:
     config = config_of(name, options)
     check_towers(name, config)

@@ -19,6 +19,10 @@ from torch import Tensor, nn
 
 from avl_pegp.wrappers import named_root
 
+_RENAMED = {
+    "ContextVectors": "LearnedRows",
+    "InputTokens": "LearnedRows",
+}  # since states were saved
 _RUNTIME = {  # attributes that change no answer in eval mode, or only how many classes there are
     "fused_attn",
     "grad_checkpointing",
@@ -113,6 +117,7 @@ def settings_of(model: nn.Module, apart: Collection[str] = ()) -> dict[str, str]
 
 def changed_settings(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     """What differs, in words. Settings that only one of both has don't count: libraries add some."""
+    then = {key: _RENAMED.get(text, text) for key, text in then.items()}
     gone = [key for key in then if ":" not in key and key not in now]
     other = [key for key in then if key in now and now[key] != then[key]]
     return [f"{key} ({then[key]}) is gone" for key in gone] + [

@@ -6,7 +6,7 @@ import torch
 from clips import NAMES, TEXT, pictures, small_clip
 from open_clip import CustomTextCLIP, SimpleTokenizer
 
-from avl_pegp.backbones.clip_classifier import CLIPClassifier
+from avl_pegp.backbones.clip import CLIPClassifier
 from avl_pegp.pet import Adapter, Context, LinearAdapter, LoRA, Prefix, Prompt, trainable_tensors
 
 ALL = ("qkv", "proj", "fc1", "fc2")

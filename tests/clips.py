@@ -6,7 +6,7 @@ import torch
 from open_clip.model import CLIP, CustomTextCLIP
 from open_clip.tokenizer import SimpleTokenizer
 
-from avl_pegp.backbones.clip_classifier import CLIPClassifier
+from avl_pegp.backbones.clip import CLIPClassifier
 
 NAMES = ("small a", "capital b", "digit three", "capital omega", "small q", "digit seven")
 IMAGE = {"layers": 3, "width": 64, "head_width": 32, "patch_size": 16, "image_size": 32}

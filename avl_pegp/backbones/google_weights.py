@@ -15,10 +15,7 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
-from avl_pegp.backbones.checked_weights import WeightsError
-from avl_pegp.backbones.fitting import check_fit
-
-__all__ = ["read_google"]
+from avl_pegp.backbones.state_dicts import WeightsError, check_fit
 
 _Shapes: TypeAlias = dict[str, tuple[int, ...]]
 

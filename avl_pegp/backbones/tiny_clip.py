@@ -13,10 +13,7 @@ from pathlib import Path
 from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg, set_model_preprocess_cfg
 from torch import Tensor, nn
 
-from avl_pegp.backbones.checked_weights import read_weights
-from avl_pegp.backbones.weights_source import WeightsSource
-
-__all__ = ["TINY_CLIP", "create_tiny_clip", "packed", "unpacked"]
+from avl_pegp.backbones.weights import WeightsSource, read_weights
 
 #: The name under which ``create_clip`` knows this model.
 TINY_CLIP = "tiny_clip_32.glyphs"

@@ -15,10 +15,8 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from avl_pegp.backbones.checked_weights import read_weights
-from avl_pegp.backbones.weights_source import WeightsSource
-
-__all__ = ["PRETRAINING_CHARACTERS", "TINY_VIT", "ConvStem", "create_tiny_vit"]
+from avl_pegp.backbones.registry import register_vit
+from avl_pegp.backbones.weights import WeightsSource, read_weights
 
 #: The name under which ``create_vit`` knows this model.
 TINY_VIT = "tiny_vit_32.latin"
@@ -90,6 +88,11 @@ class ConvStem(nn.Module):
         x = nn.functional.gelu(second(x))
         tokens: Tensor = third(x)
         return tokens.flatten(2).transpose(1, 2)
+
+
+@register_vit(TINY_VIT)
+def _create_by_name(_: str, num_classes: int, pretrained: bool, **rates: Any) -> VisionTransformer:
+    return create_tiny_vit(num_classes, pretrained, **rates)
 
 
 def create_tiny_vit(num_classes: int, pretrained: bool = False, **rates: Any) -> VisionTransformer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from timm.data.config import resolve_model_data_config
 from timm.data.transforms_factory import create_transform
@@ -12,13 +12,19 @@ from torch import nn
 from torchvision import transforms
 from torchvision.transforms import AutoAugmentPolicy, InterpolationMode
 
-__all__ = ["TRANSFORMS", "Transforms", "transforms_of"]
-
 #: For training, and for evaluation: each from a PIL image to a tensor (3, height, width).
 Transforms = tuple[Callable[..., Any], Callable[..., Any]]
 
+
+@runtime_checkable
+class TellsPixels(Protocol):
+    """A model that says itself what its images are like, as a ``CLIPClassifier`` does."""
+
+    def pixels(self) -> dict[str, Any]:
+        """What timm's factory of transforms takes: ``input_size``, ``mean``, ``std`` and the like."""
+
+
 _ENLARGED = 256 / 224  # images are resized to so many times what is then cut from their middle
-_CROPS = {"shortest": "center", "squash": "squash"}  # open_clip's words for timm's
 
 
 def transforms_of(model: nn.Module, recipe: str | None = None) -> Transforms:
@@ -56,32 +62,19 @@ def transforms_of(model: nn.Module, recipe: str | None = None) -> Transforms:
         >>> train(Image.new("RGB", (50, 40))).shape, test(Image.new("RGB", (50, 40))).shape
         (torch.Size([3, 32, 32]), torch.Size([3, 32, 32]))
     """
-    is_clip = hasattr(model, "clip")
+    is_clip = isinstance(model, TellsPixels)
     recipe = recipe or ("open_clip" if is_clip else "timm")
     if recipe not in _MAKERS:
         raise ValueError(f"recipe={recipe!r} is not known; choose from {', '.join(TRANSFORMS)}")
-    return _MAKERS[recipe](_config_of_clip(model) if is_clip else _config_of_vit(model))
+    return _MAKERS[recipe](model.pixels() if isinstance(model, TellsPixels) else _pixels_of(model))
 
 
-def _config_of_vit(model: Any) -> dict[str, Any]:
+def _pixels_of(model: Any) -> dict[str, Any]:
     """What timm's factory of transforms takes."""
     config = resolve_model_data_config(model)
     # The configuration has the size of the weights; the model may have been built for another one.
     height, width = model.patch_embed.img_size
     return {**config, "input_size": (config["input_size"][0], height, width)}
-
-
-def _config_of_clip(model: Any) -> dict[str, Any]:
-    """The same from open_clip's configuration."""
-    pixels = model.clip.visual.preprocess_cfg
-    return {
-        "input_size": (3, *model.clip.visual.image_size),
-        "mean": pixels["mean"],
-        "std": pixels["std"],
-        "interpolation": pixels["interpolation"],
-        "crop_pct": 1.0,
-        "crop_mode": _CROPS[pixels["resize_mode"]],
-    }
 
 
 def _timm(config: dict[str, Any]) -> Transforms:
@@ -91,15 +84,10 @@ def _timm(config: dict[str, Any]) -> Transforms:
 
 def _open_clip(config: dict[str, Any]) -> Transforms:
     """As open_clip does it in ``transform.py``, with no more augmentation than its default."""
-    interpolation = InterpolationMode(config["interpolation"])
-    train = [
-        transforms.RandomResizedCrop(
-            config["input_size"][1:], scale=(0.9, 1.0), interpolation=interpolation
-        ),
-        transforms.ToTensor(),
-        transforms.Normalize(config["mean"], config["std"]),
-    ]
-    return transforms.Compose(train), create_transform(**config)
+    mode = InterpolationMode(config["interpolation"])
+    size = config["input_size"][1:]
+    crop = transforms.RandomResizedCrop(size, scale=(0.9, 1.0), interpolation=mode)
+    return _as_tensor([crop], config), create_transform(**config)
 
 
 def _published(config: dict[str, Any]) -> Transforms:
@@ -109,49 +97,40 @@ def _published(config: dict[str, Any]) -> Transforms:
         transforms.RandomResizedCrop(size, scale=(0.05, 1.0), ratio=(3 / 4, 4 / 3)),
         transforms.RandomHorizontalFlip(),
     ]
-    enlarged = int(max(size) * _ENLARGED)
-    test = [
-        transforms.Resize(enlarged, InterpolationMode.BICUBIC),
-        transforms.CenterCrop(size),
-    ]
-    to_tensor = transforms.ToTensor()
-    return transforms.Compose([*train, to_tensor]), transforms.Compose([*test, to_tensor])
+    enlarged = transforms.Resize(int(max(size) * _ENLARGED), InterpolationMode.BICUBIC)
+    return _as_tensor(train), _as_tensor([enlarged, transforms.CenterCrop(size)])
 
 
 def _autoaugment(
-    config: dict[str, Any],
-    policy: AutoAugmentPolicy,
-    interpolation: InterpolationMode,
-    enlarged: float,
+    policy: AutoAugmentPolicy, mode: InterpolationMode, enlarged: float, config: dict[str, Any]
 ) -> Transforms:
     """As VPT-NSP² does it in ``utils/dataset_builder.py``: no flip besides what the policy does."""
     size = config["input_size"][1:]
-    last = [transforms.ToTensor(), transforms.Normalize(config["mean"], config["std"])]
     train = [
         transforms.AutoAugment(policy, InterpolationMode.BILINEAR),
-        transforms.RandomResizedCrop(size, interpolation=interpolation),
+        transforms.RandomResizedCrop(size, interpolation=mode),
     ]
     test = [
-        transforms.Resize([int(side * enlarged) for side in size], interpolation),
+        transforms.Resize([int(side * enlarged) for side in size], mode),
         transforms.CenterCrop(size),
     ]
-    return transforms.Compose([*train, *last]), transforms.Compose([*test, *last])
+    return _as_tensor(train, config), _as_tensor(test, config)
+
+
+def _as_tensor(steps: list[Any], config: dict[str, Any] | None = None) -> Any:
+    """Steps on images, and the tensor; normalised with the mean and deviation of a configuration."""
+    last = [transforms.Normalize(config["mean"], config["std"])] if config else []
+    return transforms.Compose([*steps, transforms.ToTensor(), *last])
 
 
 _MAKERS: dict[str, Callable[[dict[str, Any]], Transforms]] = {
     "timm": _timm,
     "published": _published,
     "autoaugment": partial(
-        _autoaugment,
-        policy=AutoAugmentPolicy.IMAGENET,
-        interpolation=InterpolationMode.BILINEAR,
-        enlarged=_ENLARGED,
+        _autoaugment, AutoAugmentPolicy.IMAGENET, InterpolationMode.BILINEAR, _ENLARGED
     ),
     "autoaugment_cifar": partial(
-        _autoaugment,
-        policy=AutoAugmentPolicy.CIFAR10,
-        interpolation=InterpolationMode.BICUBIC,
-        enlarged=1.0,
+        _autoaugment, AutoAugmentPolicy.CIFAR10, InterpolationMode.BICUBIC, 1.0
     ),
     "open_clip": _open_clip,
 }

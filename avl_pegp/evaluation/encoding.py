@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from avl_pegp.backbones.clip_tokens import listed_texts
+from avl_pegp.backbones.clip import listed_texts
 from avl_pegp.projection.observing import inference_state
 
 if TYPE_CHECKING:
-    from avl_pegp.backbones.clip_classifier import CLIPClassifier
+    from avl_pegp.backbones.clip import CLIPClassifier
 
 
 def encoded_images(

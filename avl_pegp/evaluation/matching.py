@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from avl_pegp.backbones.clip_tokens import distinct_texts
+from avl_pegp.backbones.clip import distinct_texts
 from avl_pegp.evaluation.encoding import encoded_images, encoded_texts
 from avl_pegp.evaluation.zero_shot import hallucination_rate, recall_at_1
 
 if TYPE_CHECKING:
-    from avl_pegp.backbones.clip_classifier import CLIPClassifier
+    from avl_pegp.backbones.clip import CLIPClassifier
 
 
 def matching(

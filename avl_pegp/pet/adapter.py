@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -11,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avl_pegp.pet.config import require_positive, settle_place
-from avl_pegp.pet.rebase import Rebasable
+from avl_pegp.pet.config import require_positive, require_scale, settle_place
+from avl_pegp.pet.restart import Rebasable
 from avl_pegp.pet.towers import Tower
 
 _BRANCHES = {"mlp": ("mlp", "norm2"), "attention": ("attn", "norm1")}
@@ -61,8 +60,7 @@ class Adapter:
             raise ValueError(
                 f"Adapter.parallel_to={self.parallel_to!r}: must be one of {', '.join(_BRANCHES)}"
             )
-        if not math.isfinite(self.scale) or self.scale == 0:
-            raise ValueError(f"Adapter.scale={self.scale!r}: must be a finite number other than 0")
+        require_scale(self, self.scale)
         settle_place(self, self.tower, self.blocks)
 
     def install(self, tower: Tower) -> None:
@@ -90,7 +88,7 @@ class Adapter:
 class ParallelAdapter(Rebasable):
     """A frozen branch and its adapter; ``(..., C)`` → ``(..., C)``.
 
-    Rebases leave adapters of K inner units in all, K a multiple of r: ``earlier_down`` (K, C + 1) is
+    Restarts leave adapters of K inner units in all, K a multiple of r: ``earlier_down`` (K, C + 1) is
     their ``[W_dn b_dn]`` one below the other, ``earlier_up`` (C, K + 1) their W_up side by side and
     the sum of their b_up. Both are ``None`` before the first.
     """

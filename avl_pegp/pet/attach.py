@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from avl_pegp.pet.changes import Changes
 from avl_pegp.pet.config import PETConfig
-from avl_pegp.pet.lora import LoRALinear, LoRAThirds
-from avl_pegp.pet.rebase import KeepsEarlier
+from avl_pegp.pet.lora import BranchedLinear
+from avl_pegp.pet.restart import KeepsEarlier
 from avl_pegp.pet.summary import summary
 from avl_pegp.pet.towers import towers_of
 from avl_pegp.pet.trainable import ATTACHMENT, classifier_of, freeze, trainable_tensors
@@ -94,7 +94,7 @@ class Attachment(nn.Module):
         return {**found, **self.earlier()}
 
     def earlier(self) -> dict[str, Tensor]:
-        """What was trained earlier, by name: what rebases left, and settled contexts."""
+        """What was trained earlier, by name: what restarts left, and settled contexts."""
         return {
             f"{path}.{name}": tensor
             for path, layer in self._keeping().items()
@@ -115,10 +115,9 @@ class Attachment(nn.Module):
             layer.take_earlier(tensors, f"{path}.")
 
     def _keeping(self) -> dict[str, KeepsEarlier]:
-        """The layers that were trained before; handles, which speak for them, are none."""
-        layers = self._model[0].named_modules()
-        found = {path: layer for path, layer in layers if not isinstance(layer, Attachment)}
-        return {path: layer for path, layer in found.items() if isinstance(layer, KeepsEarlier)}
+        """The layers that can hold what was trained before."""
+        modules = self._model[0].named_modules()
+        return {path: module for path, module in modules if isinstance(module, KeepsEarlier)}
 
     def train(self, mode: bool = True) -> Attachment:
         """Keep what is frozen in eval mode: its dropout off, its batch statistics still.
@@ -193,7 +192,7 @@ class Attachment(nn.Module):
         Raises:
             RuntimeError: other PETs are attached, which have no merged form, or already detached.
         """
-        layers = [m for m in self._model[0].modules() if isinstance(m, LoRALinear | LoRAThirds)]
+        layers = [m for m in self._model[0].modules() if isinstance(m, BranchedLinear)]
         others = [type(pet).__name__ for pet in self.pets if pet.depth != 0]
         if others:
             raise RuntimeError(
@@ -243,7 +242,7 @@ def attach(model: nn.Module, *pets: PETConfig) -> Attachment:
     Args:
         model: a vision transformer of timm, or a model of the same form: ``blocks`` with ``norm1``,
             ``attn``, ``norm2`` and ``mlp``, all of one width; or what ``create_clip`` returns. For
-            Prefix and Prompt its attention must be one that ``avl_pegp.pet.forms`` knows.
+            Prefix and Prompt its attention must be one that ``avl_pegp.pet.attention_forms`` knows.
         pets: ``LoRA``, ``Adapter``, ``Prefix`` and ``Prompt`` configurations, any mixture; for CLIP
             also ``LinearAdapter`` and ``Context``.
 
@@ -269,7 +268,7 @@ def attach(model: nn.Module, *pets: PETConfig) -> Attachment:
         raise ValueError(
             "attach(model) without a PET: give at least one, as attach(model, LoRA(4))"
         )
-    strange = [pet for pet in pets if isinstance(pet, type) or not hasattr(pet, "install")]
+    strange = [p for p in pets if isinstance(p, type) or not isinstance(p, PETConfig)]
     if strange:
         raise TypeError(
             f"attach got {strange[0]!r}: give configurations such as LoRA(rank=4), not names or "

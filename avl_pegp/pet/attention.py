@@ -6,14 +6,15 @@ module, only while someone observes that module: then, and only then, an attenti
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avl_pegp.pet.forms import READABLE, finished, is_readable, read
-from avl_pegp.pet.fused import attend
+from avl_pegp.pet.attention_forms import READABLE, Scores, attend, finished, is_readable, read
+from avl_pegp.pet.learned import is_observed
 from avl_pegp.pet.towers import Tower
 
 
@@ -25,32 +26,6 @@ class LearnedTokens(Protocol):
 
     def observe(self, attention: Any, queries: Tensor, mass: Tensor) -> None:
         """Call the modules with queries ``(B, H, N, d_h)`` and attention mass ``(B, H, N, L)``."""
-
-
-class HeadLinear(nn.Module):
-    """A bias-free linear map for each head: ``(B, H, N, in)`` → ``(B, H, N, out)``.
-
-    The weight is ``(H, out, in)``; input and weight are contracted over their last axes.
-    """
-
-    contracted_dim = -1
-
-    def __init__(self, heads: int, in_features: int, out_features: int, like: Tensor) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(like.new_empty(heads, out_features, in_features))
-        nn.init.trunc_normal_(self.weight, std=0.02)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x @ self.weight.mT
-
-    def extra_repr(self) -> str:
-        heads, out_features, in_features = self.weight.shape
-        return f"heads={heads}, in_features={in_features}, out_features={out_features}"
-
-
-def is_observed(module: nn.Module) -> bool:
-    """Whether a forward hook waits on the module or on a part of it."""
-    return any(m._forward_pre_hooks or m._forward_hooks for m in module.modules())
 
 
 class TokenAttention(nn.Module):
@@ -102,16 +77,32 @@ class TokenAttention(nn.Module):
                 for tokens, mass in zip(learned, masses, strict=False):
                     tokens.observe(base, own.q, mass)
 
-        return finished(base, x, attend(base, own.q, k, v, bias))
+        return finished(base, x, attend(base, Scores(own.q, k, v, bias)))
 
 
-def attention_with_tokens(tower: Tower, i: int, place: str, kind: str) -> TokenAttention:
-    """An attention of block i, made able to take learned tokens of this kind.
+def add_tokens(
+    tower: Tower, pet: Any, kind: str, make: Callable[[nn.Module, int], nn.Module]
+) -> None:
+    """Give the attention of every block that a PET names its learned tokens.
+
+    Args:
+        tower: where the blocks are.
+        pet: with ``blocks`` and ``length``.
+        kind: name of the tokens; one attention has one of each.
+        make: ``make(attention, length)``, of ``LearnedTokens``.
 
     Raises:
         TypeError: the attention is of no form that can be read.
         ValueError: it already has tokens of this kind.
     """
+    for i in tower.indices(pet):
+        for place in tower.places(i, "attn"):
+            attention = _with_tokens(tower, i, place, kind)
+            attention.tokens[kind] = make(attention.base, pet.length)
+
+
+def _with_tokens(tower: Tower, i: int, place: str, kind: str) -> TokenAttention:
+    """An attention of block i, made able to take learned tokens of this kind."""
     attention, path = tower.find(i, place), tower.path(i, place)
     if isinstance(attention, TokenAttention):
         if kind in attention.tokens:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from avl_pegp.pet.towers import Tower
 
 TOWERS = ("image", "text")
 
 
+@runtime_checkable
 class PETConfig(Protocol):
     """A frozen dataclass that can build its modules into a tower of a model."""
 
@@ -39,6 +41,14 @@ def require_positive(owner: object, **fields: Any) -> None:
             raise ValueError(
                 f"{type(owner).__name__}.{name}={value!r}: must be a whole number of at least 1"
             )
+
+
+def require_scale(owner: object, scale: float) -> None:
+    """Raise ValueError for a factor that is zero, infinite or no number."""
+    if not math.isfinite(scale) or scale == 0:
+        raise ValueError(
+            f"{type(owner).__name__}.scale={scale!r}: must be a finite number other than 0"
+        )
 
 
 def settle_place(owner: object, tower: str, blocks: Iterable[int] | None) -> None:

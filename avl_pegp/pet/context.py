@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avl_pegp.pet.attention import is_observed
 from avl_pegp.pet.config import require_positive
-from avl_pegp.pet.rebase import take_from_state
+from avl_pegp.pet.learned import LearnedRows
+from avl_pegp.pet.restart import KeepsEarlier
 from avl_pegp.pet.towers import Tower
 
 
@@ -77,35 +77,21 @@ class Context:
         tower.put_block(0, WatchedBlock(tower.blocks[0], learned.vectors))
 
 
-class ContextVectors(nn.Module):
-    """p (L, C), contracted over C with the rows of the first block, its own among them."""
-
-    contracted_dim = -1
-
-    def __init__(self, start: Tensor) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(start.clone())
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``(..., C)`` → ``(..., L)``."""
-        return x @ self.weight.mT
-
-
-class ContextEmbedding(nn.Module):
+class ContextEmbedding(KeepsEarlier):
     """Token numbers ``(B, N)`` → tokens ``(B, N, C)``; a number below 0 stands for a learned vector.
 
     Context k, vector j is ``−1 − (k L + j)``: 0 is the context that is trained, and those from 1 on
     were settled. ``fillers`` gives the numbers for a class.
 
     Attributes:
-        earlier: names of the buffers for what was trained before.
         growing: those to which more is added, without a change of what is there.
         vectors: the context that is trained.
         settled: ``(K, L, C)``, earlier ones, ``None`` before the first.
         owners: for each class the context that is its own, 0 where none was settled for it.
     """
 
-    earlier: ClassVar[tuple[str, ...]] = ("settled", "owners")
+    earlier = ("settled", "owners")
+    whole = ("owners",)
     growing: ClassVar[tuple[str, ...]] = ("settled",)
     settled: Tensor | None
     owners: Tensor | None
@@ -114,11 +100,8 @@ class ContextEmbedding(nn.Module):
     def __init__(self, base: nn.Module, start: Tensor) -> None:
         super().__init__()
         self.base = base
-        self.vectors = ContextVectors(start)
+        self.vectors = LearnedRows(start)
         self.register_buffer("start", start.clone(), persistent=False)
-        self.register_buffer("settled", None)
-        self.register_buffer("owners", None)
-        self.register_load_state_dict_pre_hook(take_from_state)
 
     @property
     def length(self) -> int:
@@ -161,27 +144,19 @@ class ContextEmbedding(nn.Module):
             self.owners = owners.to(now.device)
         self.vectors.weight.copy_(self.start)
 
-    def take_earlier(self, tensors: Mapping[str, Tensor], prefix: str = "") -> None:
-        """Put copies of settled contexts and their owners in place; as ``Rebasable`` does it.
+    def misfit(self) -> str:
+        return (
+            f"must be settled (K, {self.length}, {self.start.shape[1]}) and owners; load what was saved "
+            "from the same Context"
+        )
 
-        Raises:
-            ValueError: one of the two is missing, or a shape does not fit.
-        """
-        found = {n: tensors[prefix + n] for n in self.earlier if prefix + n in tensors}
-        if not found:
-            self.settled = self.owners = None
-            return
-        if len(found) < 2 or not self._fit(found["settled"], found["owners"]):
-            shapes = ", ".join(f"{prefix}{name} {tuple(t.shape)}" for name, t in found.items())
-            raise ValueError(
-                f"{shapes}: must be settled (K, {self.length}, {self.start.shape[1]}) and owners; load "
-                "what was saved from the same Context"
-            )
-        like = self.vectors.weight
-        self.settled = found["settled"].to(like, copy=True)
-        self.owners = found["owners"].to(like.device, copy=True)
+    @property
+    def like(self) -> Tensor:
+        return self.vectors.weight
 
-    def _fit(self, settled: Tensor, owners: Tensor) -> bool:
+    def fits(self, *earlier: Tensor) -> bool:
+        """Whether they are ``(K, L, C)``, and for each class one of K, or 0."""
+        settled, owners = earlier
         if owners.dim() != 1 or owners.dtype != torch.long:
             return False
         count = max(owners.tolist(), default=0)
@@ -191,14 +166,12 @@ class ContextEmbedding(nn.Module):
 class WatchedBlock(nn.Module):
     """The first block, whose rows are what a context's condition is about."""
 
-    def __init__(self, base: nn.Module, vectors: ContextVectors) -> None:
+    def __init__(self, base: nn.Module, vectors: LearnedRows) -> None:
         super().__init__()
         self.base = base
         self._vectors = (vectors,)  # in a tuple: its place in the model is the embedding
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        if is_observed(self._vectors[0]):
-            with torch.no_grad():
-                self._vectors[0](x)
+        self._vectors[0].show(x)
         y: Tensor = self.base(x, *args, **kwargs)
         return y

@@ -2,28 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeGuard, cast
+from typing import TypeGuard, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-
-def split_heads(attention: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries, keys and values ``(B, H, N, d_h)`` of tokens ``(B, N, C)``, before any norm."""
-    B, N, _ = x.shape
-    qkv = attention.qkv(x).reshape(B, N, 3, attention.num_heads, -1).permute(2, 0, 3, 1, 4)
-    q, k, v = qkv.unbind(0)
-    return q, k, v
-
-
-def attend(attention: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """Attention's output for each query, heads side by side again: ``(B, N, C)``."""
-    dropout = attention.attn_drop.p if attention.training else 0.0
-    y = F.scaled_dot_product_attention(
-        q, k, v, attn_mask=mask, dropout_p=dropout, scale=attention.scale
-    )
-    return y.transpose(1, 2).flatten(2)
+from avl_pegp.pet.attention_forms import attend, finished, read
 
 
 class FusedAttention(nn.Module):
@@ -43,9 +27,7 @@ class FusedAttention(nn.Module):
         self.proj_drop = nn.Identity()
 
     def forward(self, x: Tensor, attn_mask: Tensor | None = None) -> Tensor:
-        q, k, v = split_heads(self, x)
-        y: Tensor = self.proj(attend(self, q, k, v, attn_mask))
-        return y
+        return finished(self, x, attend(self, read(self, x, attn_mask)))
 
 
 class AsMultihead(nn.Module):

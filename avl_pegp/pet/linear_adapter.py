@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar, cast
 
 from torch import nn
 
 from avl_pegp.pet.adapter import ParallelAdapter
-from avl_pegp.pet.config import require_positive, settle_place
+from avl_pegp.pet.config import require_positive, require_scale, settle_place
 from avl_pegp.pet.towers import Features, Tower
 
 
@@ -47,10 +46,7 @@ class LinearAdapter:
 
     def __post_init__(self) -> None:
         require_positive(self, bottleneck=self.bottleneck)
-        if not math.isfinite(self.scale) or self.scale == 0:
-            raise ValueError(
-                f"LinearAdapter.scale={self.scale!r}: must be a finite number other than 0"
-            )
+        require_scale(self, self.scale)
         settle_place(self, self.tower, self.blocks)
 
     def install(self, tower: Tower) -> None:

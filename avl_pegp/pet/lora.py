@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avl_pegp.pet.config import require_positive, settle_place
-from avl_pegp.pet.rebase import Rebasable
+from avl_pegp.pet.restart import Rebasable
 from avl_pegp.pet.towers import Tower
 
 _LAYERS = ("qkv", "proj", "fc1", "fc2")
@@ -127,7 +127,7 @@ class LoRA:
 class LowRank(Rebasable):
     """The branch of a LoRA: ``x (..., d_in)`` → ``s B A x (..., d_out)``.
 
-    The increment D ``(d_out, d_in)`` is what rebases left, the sum of every earlier ``s B A``; ``None``
+    The increment D ``(d_out, d_in)`` is what restarts left, the sum of every earlier ``s B A``; ``None``
     before the first. Who owns the branch adds D to the frozen weight that it stands beside.
     """
 
@@ -144,8 +144,16 @@ class LowRank(Rebasable):
         self.start_branch(self.fresh_matrix())
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.change(x)
+
+    def change(self, x: Tensor) -> Tensor:
+        """``s B A x``."""
         change: Tensor = self.B(self.A(x))
         return self.scale * change
+
+    def beside(self, frozen: Tensor) -> Tensor:
+        """``W0 + D`` for W0 ``(d_out, d_in)``."""
+        return frozen if self.increment is None else frozen + self.increment
 
     def keep_branch(self) -> None:
         """``D ← D + s B A``, in float64 and rounded once."""
@@ -170,30 +178,65 @@ class LowRank(Rebasable):
         return f"rank={self.A.out_features}, scale={self.scale:g}"
 
 
-class LoRALinear(LowRank):
-    """A frozen linear layer with a low-rank branch beside it; ``(..., d_in)`` → ``(..., d_out)``.
+class BranchedLinear(nn.Module):
+    """A frozen linear layer with low-rank branches beside parts of its output, by name.
 
-    ``y = (W0 + D) x + b + s B A x``. D stands beside W0, which never changes.
+    ``(..., d_in)`` → ``(..., d_out)``. Parts without a branch are what the frozen layer gives, to the
+    bit. The increments stand beside W0, which never changes.
     """
 
-    def __init__(self, base: nn.Linear, rank: int, scale: float) -> None:
-        super().__init__(base.weight, rank, scale)
-        self.base = base
+    base: nn.Linear
+
+    def branches(self) -> dict[str, LowRank | None]:
+        """For equal parts of the output, in order: the branch there, ``None`` where there is none."""
+        raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
-        return _frozen_output(self.base, x, [self.increment]) + super().forward(x)
+        branches = self.branches().values()
+        y = self._frozen_output(x).chunk(len(branches), dim=-1)
+        changed = [
+            part if branch is None else part + branch.change(x)
+            for part, branch in zip(y, branches, strict=True)
+        ]
+        return changed[0] if len(changed) == 1 else torch.cat(changed, dim=-1)
 
+    def _frozen_output(self, x: Tensor) -> Tensor:
+        """``(W0 + D) x + b``."""
+        parts = self._parts()
+        if all(branch is None or branch.increment is None for _, branch in parts):
+            y: Tensor = self.base(x)
+            return y
+        weight = [frozen if branch is None else branch.beside(frozen) for frozen, branch in parts]
+        return F.linear(
+            x, torch.cat(weight), self.base.bias
+        )  # cheaper than a second product with x
+
+    @torch.no_grad()
     def merge(self) -> None:
         """Add what was learned to the frozen weight."""
-        self.add_to(self.base.weight)
+        for frozen, branch in self._parts():
+            if branch is not None:
+                branch.add_to(frozen)
+
+    def _parts(self) -> list[tuple[Tensor, LowRank | None]]:
+        """Rows of the frozen weight, with their branches."""
+        branches = self.branches().values()
+        return list(zip(self.base.weight.chunk(len(branches)), branches, strict=True))
 
 
-class LoRAThirds(nn.Module):
-    """A frozen layer ``[q k v]`` with low-rank branches beside thirds of its output.
+class LoRALinear(BranchedLinear, LowRank):
+    """One branch for the whole output, which the layer is itself: ``y = (W0 + D) x + b + s B A x``."""
 
-    ``(..., d_in)`` → ``(..., 3C)``. ``q``, ``k`` and ``v`` are branches or ``None``; thirds without a
-    branch are what the frozen layer gives, to the bit.
-    """
+    def __init__(self, base: nn.Linear, rank: int, scale: float) -> None:
+        LowRank.__init__(self, base.weight, rank, scale)
+        self.base = base
+
+    def branches(self) -> dict[str, LowRank | None]:
+        return {"whole": self}
+
+
+class LoRAThirds(BranchedLinear):
+    """A layer ``[q k v]`` with branches ``q``, ``k`` and ``v``, some of which are ``None``."""
 
     def __init__(self, base: nn.Linear, thirds: Collection[str], rank: int, scale: float) -> None:
         super().__init__()
@@ -201,46 +244,5 @@ class LoRAThirds(nn.Module):
         for name, frozen in zip(_THIRDS, base.weight.chunk(3), strict=True):
             self.register_module(name, LowRank(frozen, rank, scale) if name in thirds else None)
 
-    def forward(self, x: Tensor) -> Tensor:
-        branches = self._branches()
-        increments = [None if branch is None else branch.increment for branch in branches]
-        thirds = _frozen_output(self.base, x, increments).chunk(3, dim=-1)
-        changed = [
-            y if branch is None else y + branch(x)
-            for y, branch in zip(thirds, branches, strict=True)
-        ]
-        return torch.cat(changed, dim=-1)
-
-    @torch.no_grad()
-    def merge(self) -> None:
-        """Add what was learned to the frozen weight."""
-        for frozen, branch in zip(self.base.weight.chunk(3), self._branches(), strict=True):
-            if branch is not None:
-                branch.add_to(frozen)
-
-    def _branches(self) -> list[LowRank | None]:
-        return [getattr(self, name) for name in _THIRDS]
-
-
-def _frozen_output(base: nn.Linear, x: Tensor, increments: Sequence[Tensor | None]) -> Tensor:
-    """``(W0 + D) x + b``; the increments are those of equal parts of D's rows, ``None`` for zero."""
-    y: Tensor
-    if all(increment is None for increment in increments):
-        y = base(x)
-        return y
-    parts = zip(base.weight.chunk(len(increments)), increments, strict=True)
-    weight = torch.cat([frozen if D is None else frozen + D for frozen, D in parts])
-    return F.linear(x, weight, base.bias)  # cheaper than a second product with x
-
-
-def frozen_linear(layer: nn.Module) -> nn.Linear:
-    """The frozen layer itself, past a LoRA where there is one; its weight is W0 alone.
-
-    What is trainable must not be multiplied by a LoRA: its rows would become features that change.
-    Nor by the increment that rebases leave, which grows: with W0 alone a rebase changes no key and
-    no value of a prompt.
-    """
-    base = layer.base if isinstance(layer, LoRALinear | LoRAThirds) else layer
-    if not isinstance(base, nn.Linear):
-        raise TypeError(f"{type(layer).__name__} in the place of a linear layer: must be nn.Linear")
-    return base
+    def branches(self) -> dict[str, LowRank | None]:
+        return {name: getattr(self, name) for name in _THIRDS}

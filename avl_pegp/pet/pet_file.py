@@ -11,18 +11,10 @@ from typing import Any
 from torch import Tensor
 
 from avl_pegp.fingerprint import digest_of
-from avl_pegp.pet.adapter import Adapter
 from avl_pegp.pet.config import PETConfig
-from avl_pegp.pet.context import Context
-from avl_pegp.pet.linear_adapter import LinearAdapter
-from avl_pegp.pet.lora import LoRA
-from avl_pegp.pet.prefix import Prefix
-from avl_pegp.pet.prompt import Prompt
-from avl_pegp.pet.saved_model import FrozenModel, frozen_from_json, frozen_to_json
+from avl_pegp.pet.pets import PETS
+from avl_pegp.pet.saved_model import FrozenModel, frozen_from_json
 
-_KINDS: dict[str, type[Any]] = {
-    kind.__name__: kind for kind in (Adapter, Context, LinearAdapter, LoRA, Prefix, Prompt)
-}
 _TYPES: dict[str, tuple[type, ...]] = {"bool": (bool,), "int": (int,), "str": (str,)}
 _KEYS = {"pets", "frozen", "checksum"}
 _FIELD = "avl_pegp"  # of the metadata
@@ -65,7 +57,7 @@ def written(file: PETFile) -> bytes:
     pets: list[Any] = list(file.pets)
     content = {
         "pets": [{"kind": type(pet).__name__, **dataclasses.asdict(pet)} for pet in pets],
-        "frozen": frozen_to_json(file.frozen),
+        "frozen": dataclasses.asdict(file.frozen),
         "checksum": _checksum(file.tensors),
     }
     return save(file.tensors, {_FIELD: json.dumps(content)})
@@ -114,10 +106,11 @@ def read_pet_file(path: Path, old_config: Path) -> PETFile:
 
 def _pet_of(entry: Any) -> PETConfig:
     """A configuration, each of whose fields has the type that it is declared with."""
-    if not isinstance(entry, dict) or entry.get("kind") not in _KINDS:
+    kinds = {kind.__name__: kind for _, kind in sorted(PETS.items())}
+    if not isinstance(entry, dict) or entry.get("kind") not in kinds:
         kind = entry.get("kind") if isinstance(entry, dict) else entry
-        raise ValueError(f"the kind {kind!r} is unknown: must be one of {', '.join(_KINDS)}")
-    kind = _KINDS[entry["kind"]]
+        raise ValueError(f"the kind {kind!r} is unknown: must be one of {', '.join(kinds)}")
+    kind = kinds[entry["kind"]]
     fields: dict[str, Any] = {field.name: field.type for field in dataclasses.fields(kind)}
     unknown = sorted(entry.keys() - fields.keys() - {"kind"})
     if unknown:

@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from avl_pegp.pet.attention import HeadLinear, attention_with_tokens
+from avl_pegp.pet.attention import add_tokens
+from avl_pegp.pet.attention_forms import frozen_linear
 from avl_pegp.pet.config import require_positive, settle_place
-from avl_pegp.pet.lora import frozen_linear
+from avl_pegp.pet.learned import HeadLinear
 from avl_pegp.pet.towers import Tower
 
 
@@ -51,10 +52,7 @@ class Prefix:
 
     def install(self, tower: Tower) -> None:
         """Give every chosen block's attention a ``PrefixTokens``."""
-        for i in tower.indices(self):
-            for place in tower.places(i, "attn"):
-                attention = attention_with_tokens(tower, i, place, "prefix")
-                attention.tokens["prefix"] = PrefixTokens(attention.base, self.length)
+        add_tokens(tower, self, "prefix", PrefixTokens)
 
 
 class PrefixTokens(nn.Module):

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from avl_pegp.pet.attention import attention_with_tokens, is_observed
+from avl_pegp.pet.attention import add_tokens
+from avl_pegp.pet.attention_forms import frozen_maps
 from avl_pegp.pet.config import require_positive, settle_place
-from avl_pegp.pet.forms import frozen_maps
+from avl_pegp.pet.learned import LearnedRows, drawn
 from avl_pegp.pet.sequence import require_any_tokens, show_own_tokens
 from avl_pegp.pet.towers import Tower
 
@@ -73,13 +74,10 @@ class Prompt:
 
     def install(self, tower: Tower) -> None:
         """Give the chosen blocks their prompt."""
-        indices = tower.indices(self)
         if self.deep:
-            for i in indices:
-                for place in tower.places(i, "attn"):
-                    attention = attention_with_tokens(tower, i, place, "prompt")
-                    attention.tokens["prompt"] = PromptRows(attention.base, self.length)
+            add_tokens(tower, self, "prompt", PromptRows)
             return
+        indices = tower.indices(self)
         first, last = indices[0], indices[-1]
         if indices != list(range(first, last + 1)):
             raise ValueError(
@@ -90,26 +88,18 @@ class Prompt:
             require_any_tokens(tower, i, self.length)
         show_own_tokens(tower)
         like = tower.like()
-        tokens = InputTokens(self.length, like.numel(), like)
+        tokens = LearnedRows(drawn(like, self.length, like.numel()))
         tower.put_block(last, TokensLeave(tower.blocks[last], self.length))
         tower.put_block(first, TokensEnter(tower.blocks[first], tokens))
 
 
-class PromptRows(nn.Module):
+class PromptRows(LearnedRows):
     """R (L, C), contracted over C with ``q_h W_k,h`` and, through ``mass``, over L with the mass."""
 
-    contracted_dim = -1
-
     def __init__(self, attention: Any, length: int) -> None:
-        super().__init__()
         (like, _), _ = frozen_maps(attention)
-        self.weight = nn.Parameter(like.new_empty(length, like.shape[-1]))
-        nn.init.trunc_normal_(self.weight, std=0.02)
+        super().__init__(drawn(like, length, like.shape[-1]))
         self.mass = _MassSide(self)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``(..., C)`` → ``(..., L)``."""
-        return x @ self.weight.mT
 
     def keys_values(self, attention: Any) -> tuple[Tensor, Tensor]:
         keys, values = (  # (H, L, d_h)
@@ -122,9 +112,6 @@ class PromptRows(nn.Module):
         (w_keys, _), _ = frozen_maps(attention)
         self(queries @ w_keys)
         self.mass(mass)
-
-    def extra_repr(self) -> str:
-        return f"length={self.weight.shape[0]}, width={self.weight.shape[1]}"
 
 
 class _MassSide(nn.Module):
@@ -145,25 +132,10 @@ class _MassSide(nn.Module):
         return x @ self.weight
 
 
-class InputTokens(nn.Module):
-    """p (L, C), contracted over C with the rows that it joins, itself among them."""
-
-    contracted_dim = -1
-
-    def __init__(self, length: int, width: int, like: Tensor) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(like.new_empty(length, width))
-        nn.init.trunc_normal_(self.weight, std=0.02)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``(..., C)`` → ``(..., L)``."""
-        return x @ self.weight.mT
-
-
 class TokensEnter(nn.Module):
     """The block before which input tokens join the sequence, at its end."""
 
-    def __init__(self, base: nn.Module, tokens: InputTokens) -> None:
+    def __init__(self, base: nn.Module, tokens: LearnedRows) -> None:
         super().__init__()
         self.base = base
         self.prompt = tokens
@@ -175,9 +147,7 @@ class TokensEnter(nn.Module):
                 "Prompt(deep=False) adds: use Prompt(deep=True)"
             )
         x = torch.cat([x, self.prompt.weight.expand(len(x), -1, -1)], dim=1)
-        if is_observed(self.prompt):
-            with torch.no_grad():
-                self.prompt(x)
+        self.prompt.show(x)
         y: Tensor = self.base(x)
         return y
 

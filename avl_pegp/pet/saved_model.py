@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from avl_pegp.fingerprint import changed_settings, digest_of, frozen_tensors, settings_of
-from avl_pegp.pet.rebase import KeepsEarlier
+from avl_pegp.pet.restart import KeepsEarlier
 from avl_pegp.pet.trainable import classifier_of
 from avl_pegp.wrappers import unwrapped
 
@@ -38,8 +38,9 @@ class FrozenModel:
         apart = [path for path, module in model.named_modules() if module in head]
         of_pets = {
             name
-            for path in [path for path, m in model.named_modules() if isinstance(m, KeepsEarlier)]
-            for name, _ in model.get_submodule(path).named_buffers(prefix=path, recurse=False)
+            for path, module in model.named_modules()
+            if isinstance(module, KeepsEarlier)
+            for name, _ in module.named_buffers(prefix=path, recurse=False)
         }
         digest = digest_of(frozen_tensors(model, of_pets.union(tuned)), torch.float32)
         return cls(_source_of(model), digest, settings_of(model, apart))
@@ -78,13 +79,8 @@ def _source_of(model: Any) -> str:
     return ".".join(part for part in parts if part) or "unknown"
 
 
-def frozen_to_json(frozen: FrozenModel) -> dict[str, Any]:
-    """Texts alone."""
-    return {"source": frozen.source, "digest": frozen.digest, "settings": frozen.settings}
-
-
 def frozen_from_json(entry: Any) -> FrozenModel:
-    """What ``frozen_to_json`` gave.
+    """A frozen model of the fields that ``dataclasses.asdict`` gave.
 
     Raises:
         ValueError: another form.

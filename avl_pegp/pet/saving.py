@@ -21,8 +21,8 @@ _OLD_CONFIG, _FILE = "pet.json", "pet.safetensors"
 def save_pet(model: nn.Module, folder: str | os.PathLike[str]) -> None:
     """Write all that was tuned of a model to ``folder``, as one file ``pet.safetensors``.
 
-    It holds the PETs, with what rebases left of earlier branches and settled contexts; the classifier as
-    it is now, with its buffers; and what was made trainable since ``attach``. Of the frozen model it
+    It holds the PETs, with what restarts left of earlier branches, and settled contexts; the classifier
+    as it is now, with its buffers; and what was made trainable since ``attach``. Of the frozen model it
     holds what it takes to know it again. A file that is there is replaced as a whole or not at all.
 
     Args:

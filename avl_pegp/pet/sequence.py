@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+from functools import partial
 from typing import Any
 
 import torch
@@ -56,7 +57,7 @@ def show_own_tokens(tower: Tower) -> None:
         if function is None:
             continue
         is_known = f"{function.__module__}.{method}" == _KNOWN
-        refused = Refused(f"{type(owner).__name__}.{method}()")
+        refused = partial(_refuse, f"{type(owner).__name__}.{method}()")
         tower.shadow(owner, method, OwnTokens(owner) if is_known else refused)
 
 
@@ -96,14 +97,9 @@ class OwnTokens:
         return last, [own(tokens) for tokens in intermediates]
 
 
-class Refused:
-    """A method that says that it can't be used now."""
-
-    def __init__(self, method: str) -> None:
-        self.method = method
-
-    def __call__(self, *_: Any, **__: Any) -> Any:
-        raise TypeError(
-            f"{self.method} would show the tokens of Prompt(deep=False) as the model's own: detach() "
-            "first, or use Prompt(deep=True)"
-        )
+def _refuse(method: str, *_: Any, **__: Any) -> Any:
+    """Stands for a method that can't be used now."""
+    raise TypeError(
+        f"{method} would show the tokens of Prompt(deep=False) as the model's own: detach() first, or "
+        "use Prompt(deep=True)"
+    )

@@ -4,51 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 from torch import Tensor, nn
 
+from avl_pegp.classifiers import HasClassifier
 from avl_pegp.pet.fused import AsMultihead, is_plain_multihead
 
 Replace = Callable[[nn.Module, str, object], None]
 """``replace(owner, name, new)`` puts ``new`` in the place of ``owner.name`` and remembers it."""
 
-TIMM = {
-    "norm1": "norm1",
-    "attn": "attn",
-    "qkv": "attn.qkv",
-    "proj": "attn.proj",
-    "norm2": "norm2",
-    "mlp": "mlp",
-    "fc1": "mlp.fc1",
-    "fc2": "mlp.fc2",
-}
+
+def _parts(
+    norm1: str, attn: str, norm2: str, mlp: str, fc1: str = "fc1", fc2: str = "fc2"
+) -> dict[str, str]:
+    """For each part of a block, its path there."""
+    attention = {"norm1": norm1, "attn": attn, "qkv": f"{attn}.qkv", "proj": f"{attn}.proj"}
+    return {**attention, "norm2": norm2, "mlp": mlp, "fc1": f"{mlp}.{fc1}", "fc2": f"{mlp}.{fc2}"}
+
+
+TIMM = _parts("norm1", "attn", "norm2", "mlp")
+# timm's blocks of several attentions and several MLPs side by side
+PARALLEL = _parts("attns.*.norm", "attns.*.attn", "ffns.*.norm", "ffns.*.mlp")
+# ``Tower.find`` puts ``fused`` there
+OPEN_CLIP = _parts("ln_1", "attn.fused", "ln_2", "mlp", fc1="c_fc", fc2="c_proj")
 TAKEN = (
     "attach takes transformers whose blocks have norm1, attn, norm2 and mlp, all of one width (timm's "
     "VisionTransformer, DeiT, Eva, DINOv3, BEiT, with relative positions, with parallel parts), and "
     "what create_clip returns; for others put peft's LoRA on their linear layers, which PEGP and "
     "PEGPPlugin protect as well"
 )
-PARALLEL = {  # timm's blocks of several attentions and several MLPs side by side
-    "norm1": "attns.*.norm",
-    "attn": "attns.*.attn",
-    "qkv": "attns.*.attn.qkv",
-    "proj": "attns.*.attn.proj",
-    "norm2": "ffns.*.norm",
-    "mlp": "ffns.*.mlp",
-    "fc1": "ffns.*.mlp.fc1",
-    "fc2": "ffns.*.mlp.fc2",
-}
-OPEN_CLIP = {
-    "norm1": "ln_1",
-    "attn": "attn.fused",  # which ``Tower.find`` puts there
-    "qkv": "attn.fused.qkv",
-    "proj": "attn.fused.proj",
-    "norm2": "ln_2",
-    "mlp": "mlp",
-    "fc1": "mlp.c_fc",
-    "fc2": "mlp.c_proj",
-}
 _THIRDS = {"q_proj": "q", "k_proj": "k", "v_proj": "v"}
 _SEVERAL = {"qkv": tuple(_THIRDS), "fc1": ("fc1_g", "fc1_x")}  # layers in the place of one
 
@@ -72,6 +57,13 @@ class TowerPlan:
     embedding: str | None = None
     opening: Tensor | None = None
     room: int = 0
+
+
+@runtime_checkable
+class HasTowers(Protocol):
+    """A model that says where its transformers stand, as a ``CLIPClassifier`` does."""
+
+    def towers(self) -> dict[str, TowerPlan]: ...
 
 
 class Features(nn.Identity):
@@ -226,12 +218,11 @@ def towers_of(model: nn.Module, replace: Replace) -> dict[str, Tower]:
     Raises:
         TypeError: the model has neither.
     """
-    plans = getattr(model, "towers", None)
-    if callable(plans):
-        return {name: Tower(model, plan, replace) for name, plan in plans().items()}
+    if isinstance(model, HasTowers):
+        return {name: Tower(model, plan, replace) for name, plan in model.towers().items()}
     blocks = getattr(model, "blocks", None)
     is_sequence = isinstance(blocks, nn.Sequential | nn.ModuleList)
-    if not is_sequence or not callable(getattr(model, "get_classifier", None)):
+    if not is_sequence or not isinstance(model, HasClassifier):
         raise TypeError(
             f"{type(model).__name__} has no `blocks` in sequence with a `get_classifier()`: {TAKEN}"
         )

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from avl_pegp.classifiers import task_heads
+from avl_pegp.classifiers import HasClassifier, task_heads
 from avl_pegp.wrappers import unwrapped
 
 ATTACHMENT = "pet_attachment"  # the name of the handle in its model
@@ -108,7 +108,7 @@ def _has_pets(model: nn.Module) -> bool:
 
 def _head_of(model: nn.Module, head_lr: float | None) -> set[int]:
     """The classifier's tensors by identity; none where the model does not tell and need not."""
-    if callable(getattr(model, "get_classifier", None)):
+    if isinstance(model, HasClassifier):
         return {id(p) for p in classifier_of(model).parameters()}
     if head_lr is not None:
         raise TypeError(

@@ -9,7 +9,8 @@ from avalanche.training.plugins import SupervisedPlugin
 from avalanche.training.templates import SupervisedTemplate
 from torch import nn
 
-from avl_pegp.pet.context import ContextVectors
+from avl_pegp.pet.context import ContextEmbedding
+from avl_pegp.pet.learned import LearnedRows
 from avl_pegp.plugins.experience import classes_of, require_samples, task_of
 from avl_pegp.plugins.one_model import OneModel
 from avl_pegp.plugins.pieces import Pieces
@@ -82,15 +83,15 @@ def _settle(strategy: SupervisedTemplate, task: DatasetExperience[Any]) -> None:
     strategy.optimizer.state.pop(_vectors_of(strategy.model).weight, None)
 
 
-def _vectors_of(model: nn.Module) -> ContextVectors:
+def _vectors_of(model: nn.Module) -> LearnedRows:
     """The context that is trained.
 
     Raises:
         TypeError: the model has none.
     """
     for module in model.modules():
-        if isinstance(module, ContextVectors):
-            return module
+        if isinstance(module, ContextEmbedding):
+            return module.vectors
     raise TypeError(
         f"ContextPerExperiencePlugin with a {type(model).__name__} without a Context: attach(model, "
         "Context(length)) to a model of create_clip first"

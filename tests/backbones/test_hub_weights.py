@@ -6,7 +6,7 @@ import torch
 from timm.models import PretrainedCfg
 
 from avl_pegp.backbones import WeightsError, WeightsSource
-from avl_pegp.backbones.hub_weights import address_of, source_in_cache
+from avl_pegp.backbones.timm_vit import address_of, source_in_cache
 
 URL = "https://example.org/some/weights.pth"
 HUB = "timm/model"

@@ -14,16 +14,6 @@ OPTIONS = {"num_classes": 4, "depth": 1, "img_size": 48}
 HEAD = ("head.weight", "head.bias")
 
 
-@pytest.fixture
-def state() -> dict[str, Tensor]:
-    """Of a model that differs from any new one in every tensor."""
-    torch.manual_seed(0)
-    model = create_vit("test_vit", **{**OPTIONS, "num_classes": 7})
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter)
-    return model.state_dict()
-
-
 def test_a_head_of_as_many_classes_is_dropped_too(state, tmp_path: Path) -> None:
     path = tmp_path / "weights.pth"
     torch.save(state, path)

@@ -2,7 +2,7 @@ import pytest
 import timm
 
 from avl_pegp.backbones import create_vit
-from avl_pegp.backbones.model_names import todays_names
+from avl_pegp.backbones.timm_vit import todays_names
 
 
 def test_the_name_that_meant_two_checkpoints_is_refused_with_both_and_with_the_published_one() -> (

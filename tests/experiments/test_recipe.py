@@ -13,7 +13,7 @@ from recipe_files import FOLDER, PROTOCOL, load, tables
 from training import Machine
 
 from avl_pegp.backbones import prompt_names
-from avl_pegp.backbones.clip_config import check_activation, config_of
+from avl_pegp.backbones.clip.config import check_activation, config_of
 
 ROWS = [(table, row) for table, rows in tables().items() for row in rows]
 NAMES = ["/".join(row) for row in ROWS]

@@ -10,7 +10,7 @@ from open_clip import SimpleTokenizer
 from torch import nn
 from torch.nn import functional as F
 
-from avl_pegp.backbones.clip_classifier import CLIPClassifier
+from avl_pegp.backbones.clip import CLIPClassifier
 from avl_pegp.pet import Context, attach, pet_parameters, trainable_tensors
 from avl_pegp.pet.context import ContextEmbedding
 

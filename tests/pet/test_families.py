@@ -12,7 +12,7 @@ from traces import assert_untouched, trace
 
 from avl_pegp.pet import Adapter, LoRA, Prefix, Prompt, attach, trainable_tensors
 from avl_pegp.pet.attention import TokenAttention
-from avl_pegp.pet.forms import is_readable
+from avl_pegp.pet.attention_forms import is_readable
 
 SILENT = {
     "lora": LoRA(2, targets=("qkv", "proj", "fc1", "fc2")),

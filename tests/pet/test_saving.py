@@ -21,6 +21,13 @@ def tuned(*pets):
     return model
 
 
+def assert_taken_over(model, other, folder):
+    """What is saved of one model and loaded into the other answers as the first."""
+    save_pet(model, folder)
+    load_pet(other, folder)
+    assert torch.equal(other(images(1, seed=0)), model(images(1, seed=0)))
+
+
 def test_a_saved_pet_answers_the_same_on_a_bare_model(tmp_path):
     model, x = tuned(*CONFIGS), images(2, seed=0)
     save_pet(model, tmp_path / "pet")
@@ -41,16 +48,12 @@ def test_only_pets_and_classifier_are_saved_in_one_file(tmp_path):
 def test_what_was_frozen_since_is_saved_too(tmp_path):
     model, other = tuned(LoRA(2)), small_vit()
     model.requires_grad_(False)
-    save_pet(model, tmp_path)
-    load_pet(other, tmp_path)
-    assert torch.equal(other(images(1, seed=0)), model(images(1, seed=0)))
+    assert_taken_over(model, other, tmp_path)
 
 
 def test_loading_into_the_same_pets_replaces_their_weights(tmp_path):
     model, other = tuned(LoRA(2)), tuned(LoRA(2))
-    save_pet(model, tmp_path)
-    load_pet(other, tmp_path)
-    assert torch.equal(other(images(1, seed=0)), model(images(1, seed=0)))
+    assert_taken_over(model, other, tmp_path)
 
 
 def test_another_class_count_is_refused_and_leaves_the_model_bare(tmp_path):
@@ -113,9 +116,7 @@ def test_tensors_that_layers_of_the_classifier_share_are_saved(tmp_path):
         width = vit.head.in_features
         vit.head = torch.nn.Sequential(*(torch.nn.Linear(width, width) for _ in range(2))).double()
         vit.head[1].weight = vit.head[0].weight
-    save_pet(model, tmp_path)
-    load_pet(other, tmp_path)
-    assert torch.equal(other(images(1, seed=0)), model(images(1, seed=0)))
+    assert_taken_over(model, other, tmp_path)
 
 
 def test_a_refused_file_leaves_the_gradients(tmp_path):

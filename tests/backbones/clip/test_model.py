@@ -12,7 +12,7 @@ from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD, SimpleTokenizer
 from torch.nn import functional as F
 from torchvision.transforms.functional import normalize
 
-from avl_pegp.backbones.clip_classifier import CLIPClassifier
+from avl_pegp.backbones.clip import CLIPClassifier
 from avl_pegp.pet import Context, LoRA, attach, trainable_tensors
 
 MANY = pictures(9, seed=1)

@@ -23,7 +23,7 @@ from rebased import (
 )
 
 from avl_pegp.pet import attach, attachment_of, pet_parameters, trainable_tensors
-from avl_pegp.pet.rebase import free_part
+from avl_pegp.pet.restart import free_part
 
 
 def complement_of(rows):

@@ -8,7 +8,7 @@ from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from avl_pegp.backbones.clip_tokens import tokenise
+from avl_pegp.backbones.clip.tokens import tokenise
 
 LETTERS = "a b c d e f g".split()
 END = 2

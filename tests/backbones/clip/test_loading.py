@@ -165,8 +165,8 @@ def test_it_is_exported_and_open_clip_is_loaded_only_when_asked_for() -> None:
 
 def test_without_open_clip_one_line_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "open_clip", None)
-    monkeypatch.delitem(sys.modules, "avl_pegp.backbones.clip")
+    monkeypatch.delitem(sys.modules, "avl_pegp.backbones.clip.loading")
     with pytest.raises(
         ImportError, match=r"^CLIP needs open_clip: pip install 'open_clip_torch>=3\.1'$"
     ):
-        importlib.import_module("avl_pegp.backbones.clip")
+        importlib.import_module("avl_pegp.backbones.clip.loading")

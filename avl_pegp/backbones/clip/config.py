@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import open_clip
 import timm
+from torch import Tensor
 
-from avl_pegp.backbones.tiny_clip import TINY_CLIP
+from avl_pegp.backbones.registry import CLIPS, Pretrained
 
-__all__ = ["check_activation", "check_towers", "config_of", "pixels_of"]
+#: Texts to token numbers (T, context length), int64.
+Tokenizer = Callable[[list[str]], Tensor]
 
 _TOWERS = ("vision_cfg", "text_cfg")
 # The modules of timm whose models are all of the class VisionTransformer.
@@ -37,11 +40,12 @@ def config_of(name: str, options: dict[str, Any]) -> dict[str, Any]:
     """
     config = open_clip.get_model_config(name) if name in open_clip.list_models() else None
     if config is None:
-        names = [TINY_CLIP, *open_clip.list_models()]
+        own = CLIPS.names()
+        names = [*own, *open_clip.list_models()]
         nearest = difflib.get_close_matches(name, names, n=4, cutoff=0.0)
         raise ValueError(
-            f"name={name!r} is not a known model; choose {TINY_CLIP} or a name of open_clip, nearest "
-            f"are {', '.join(nearest)}. open_clip.list_models() lists more."
+            f"name={name!r} is not a known model; choose {', '.join(own)} or a name of "
+            f"open_clip, nearest are {', '.join(nearest)}. open_clip.list_models() lists more."
         )
     for tower in _TOWERS:
         if not isinstance(options.get(tower, {}), dict):
@@ -141,3 +145,44 @@ def pixels_of(name: str, tag: str | None = None) -> dict[str, Any]:
     default = open_clip.transform.PreprocessCfg()
     pixels: dict[str, Any] = open_clip.transform.merge_preprocess_dict(default, own)
     return pixels
+
+
+def tag_of(name: str, pretrained: Pretrained) -> str | None:
+    """The tag of open_clip that is meant; ``None`` for random weights and for a file."""
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    known = f"choose from {', '.join(tags)}" if tags else "open_clip has none for it"
+    if pretrained is True:
+        raise ValueError(
+            f"pretrained=True does not say which weights of {name}: {known}, or pass a file"
+        )
+    if not isinstance(pretrained, str):
+        return None
+    if open_clip.get_pretrained_cfg(name, pretrained):
+        return pretrained
+    require_file(name, pretrained, known)
+    return None
+
+
+def require_file(name: str, pretrained: Pretrained, tags: str) -> None:
+    """Refuse a word that was meant as a tag."""
+    is_word = isinstance(pretrained, str) and not Path(pretrained).suffix
+    if is_word and not Path(str(pretrained)).exists():
+        raise ValueError(
+            f"pretrained={pretrained!r} is neither a tag of {name} nor a file: {tags}, or pass a file"
+        )
+
+
+def tokenizer_of(name: str, text: dict[str, Any]) -> Tokenizer:
+    """The tokenizer that comes with open_clip, where the text tower was trained with that."""
+    hub = text.get("hf_tokenizer_name")
+    length = text.get("context_length", open_clip.tokenizer.DEFAULT_CONTEXT_LENGTH)
+    if hub:
+        raise ValueError(
+            f"the tokenizer of {name} is on the Hugging Face hub alone ({hub}): pass "
+            f"tokenizer=FUNCTION, from a list of texts to token numbers, int64 (T, {length}); with the "
+            f"package transformers and a connection, open_clip.get_tokenizer({name!r}) is one"
+        )
+    tokenizer: Tokenizer = open_clip.SimpleTokenizer(
+        context_length=length, **text.get("tokenizer_kwargs", {})
+    )
+    return tokenizer

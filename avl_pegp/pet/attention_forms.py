@@ -15,12 +15,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
-
-from avl_pegp.pet.lora import frozen_linear
+from torch.nn import functional as F
 
 _SPLIT = {"q_proj", "k_proj", "v_proj"}
 _COMMON = {"qkv", "attn_drop", "proj", "proj_drop"}
@@ -93,6 +92,20 @@ def read(
     return Scores(q, k, v, _masked(attn_mask, is_causal, _positions(attention, shared), q))
 
 
+def attend(attention: Any, scores: Scores) -> Tensor:
+    """Attention's output for each query, heads side by side again: ``(B, N, C)``."""
+    dropout = attention.attn_drop.p if attention.training else 0.0
+    y = F.scaled_dot_product_attention(
+        scores.q,
+        scores.k,
+        scores.v,
+        attn_mask=scores.bias,
+        dropout_p=dropout,
+        scale=attention.scale,
+    )
+    return y.transpose(1, 2).flatten(2)
+
+
 def finished(attention: Any, x: Tensor, y: Tensor) -> Tensor:
     """The output ``(B, N, C)`` of what heads gave side by side."""
     y = _part(attention, "norm", y)
@@ -117,6 +130,26 @@ def frozen_maps(attention: Any) -> list[tuple[Tensor, Tensor | None]]:
     return [(_heads(attention, w), None if b is None else _heads(attention, b)) for w, b in maps]
 
 
+@runtime_checkable
+class StandsBeside(Protocol):
+    """A layer beside a frozen one, as a LoRA is."""
+
+    base: nn.Module
+
+
+def frozen_linear(layer: nn.Module) -> nn.Linear:
+    """The frozen layer itself, past a LoRA where there is one; its weight is W0 alone.
+
+    What is trainable must not be multiplied by a LoRA: its rows would become features that change.
+    Nor by the increment that restarts leave, which grows: with W0 alone a restart changes no key and
+    no value of a prompt.
+    """
+    base = layer.base if isinstance(layer, StandsBeside) else layer
+    if not isinstance(base, nn.Linear):
+        raise TypeError(f"{type(layer).__name__} in the place of a linear layer: must be nn.Linear")
+    return base
+
+
 def _heads(attention: Any, rows: Tensor) -> Tensor:
     """Rows of keys or values by head, those that heads share repeated."""
     groups = getattr(attention, "num_kv_groups", 1)
@@ -131,22 +164,15 @@ def _bias_apart(attention: Any) -> Tensor | None:
     return torch.cat([attention.q_bias, attention.k_bias, attention.v_bias])
 
 
-def _projected(attention: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    B, N, _ = x.shape
+def _projected(attention: Any, x: Tensor) -> list[Tensor]:
+    """Queries, keys and values ``(B, H, N, d_h)``; of keys and values there may be fewer heads."""
     if attention.qkv is None:
-        heads = [attention.num_heads] + 2 * [
-            getattr(attention, "num_kv_heads", attention.num_heads)
-        ]
-        layers = (attention.q_proj, attention.k_proj, attention.v_proj)
-        q, k, v = (
-            layer(x).reshape(B, N, H, -1).transpose(1, 2)
-            for layer, H in zip(layers, heads, strict=True)
-        )
-        return q, k, v
-    qkv, bias = attention.qkv(x), _bias_apart(attention)
-    qkv = qkv if bias is None else qkv + bias
-    q, k, v = qkv.reshape(B, N, 3, attention.num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
-    return q, k, v
+        parts = [attention.q_proj(x), attention.k_proj(x), attention.v_proj(x)]
+    else:
+        qkv, bias = attention.qkv(x), _bias_apart(attention)
+        parts = (qkv if bias is None else qkv + bias).chunk(3, dim=-1)
+    width = parts[0].shape[-1] // attention.num_heads
+    return [part.unflatten(-1, (-1, width)).transpose(1, 2) for part in parts]
 
 
 def _part(attention: nn.Module, name: str, x: Tensor) -> Tensor:

@@ -1,11 +1,11 @@
-"""Rebase: keep what a branch has learned beside its frozen layer, and start the branch afresh."""
+"""Merge and restart: keep what a branch has learned beside its frozen layer, and start it afresh."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Protocol, cast, runtime_checkable
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,17 +15,60 @@ Free = Callable[[Tensor], Tensor]
 """``free(matrix)``, ``(out, d)`` → ``(out, d)``: the part of a map that gives zero on old inputs."""
 
 
-@runtime_checkable
-class KeepsEarlier(Protocol):
-    """A layer that holds what it was trained to before in buffers, which are ``None`` at first."""
+class KeepsEarlier(nn.Module, ABC):
+    """A layer that holds what it was trained to before in buffers, which are ``None`` at first.
+
+    Nothing trains them: no optimizer and no parameter group sees them.
+
+    Attributes:
+        earlier: names of the buffers.
+        whole: those of whole numbers.
+    """
 
     earlier: ClassVar[tuple[str, ...]]
+    whole: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in self.earlier:
+            self.register_buffer(name, None)
+        self.register_load_state_dict_pre_hook(_take_from_state)
+
+    @abstractmethod
+    def fits(self, *earlier: Tensor) -> bool:
+        """Whether tensors, in the order of ``earlier``, have shapes that this layer leaves."""
+
+    @abstractmethod
+    def misfit(self) -> str:
+        """What to say of tensors that do not fit."""
+
+    @property
+    @abstractmethod
+    def like(self) -> Tensor:
+        """A tensor of the layer's device and dtype."""
 
     def take_earlier(self, tensors: Mapping[str, Tensor], prefix: str = "") -> None:
-        """Put copies of them in place."""
+        """Put copies of what was trained elsewhere in the place of the buffers.
+
+        Args:
+            tensors: by the names of ``earlier`` behind ``prefix``; others are passed over. Without
+                any, the layer is as if it had begun today.
+            prefix: path of the layer in the model, with a dot at its end.
+
+        Raises:
+            ValueError: some are missing, or shapes do not fit. The layer is then as it was.
+        """
+        found = {n: tensors[prefix + n] for n in self.earlier if prefix + n in tensors}
+        if found and not (len(found) == len(self.earlier) and self.fits(*found.values())):
+            shapes = ", ".join(f"{prefix}{name} {tuple(t.shape)}" for name, t in found.items())
+            raise ValueError(f"{shapes}: {self.misfit()}")
+        device, dtype = self.like.device, self.like.dtype
+        for name in self.earlier:
+            kind = torch.long if name in self.whole else dtype
+            setattr(self, name, found[name].to(device, kind, copy=True) if found else None)
 
 
-class Rebasable(nn.Module, ABC):
+class Rebasable(KeepsEarlier):
     """A frozen layer with a branch ``second(σ(first(x)))`` beside it that can begin anew.
 
     ::
@@ -39,13 +82,12 @@ class Rebasable(nn.Module, ABC):
     old inputs and whose second map is zero. Whatever the second map's weight learns then, old inputs
     never notice it; only its bias, where there is one, acts on them.
 
-    What earlier branches leave is held in buffers, as nothing trains it: no optimizer and no parameter
-    group sees it. There are none before the first rebase. The frozen layer itself is not touched.
+    What earlier branches leave is held in buffers, of which there are none before the first restart.
+    The frozen layer itself is not touched.
 
     Attributes:
         first: name of the child, an ``nn.Linear``, that sees the layer's input.
         second: name of the child, an ``nn.Linear``, that gives the branch's output.
-        earlier: names of the buffers.
 
     Example:
         >>> from avl_pegp.pet.lora import LoRALinear
@@ -57,21 +99,10 @@ class Rebasable(nn.Module, ABC):
 
     first: ClassVar[str]
     second: ClassVar[str]
-    earlier: ClassVar[tuple[str, ...]]
-
-    def __init__(self) -> None:
-        super().__init__()
-        for name in self.earlier:
-            self.register_buffer(name, None)
-        self.register_load_state_dict_pre_hook(take_from_state)
 
     @abstractmethod
     def keep_branch(self) -> None:
         """Add the present branch to the earlier ones."""
-
-    @abstractmethod
-    def fits(self, *earlier: Tensor) -> bool:
-        """Whether tensors, in the order of ``earlier``, have shapes that rebases of this layer leave."""
 
     @torch.no_grad()
     def rebase(self, free: Free, generator: torch.Generator | None = None) -> None:
@@ -110,28 +141,16 @@ class Rebasable(nn.Module, ABC):
         for zero in second.parameters():
             nn.init.zeros_(zero)
 
-    def take_earlier(self, tensors: Mapping[str, Tensor], prefix: str = "") -> None:
-        """Put copies of what rebases left elsewhere in the place of the buffers.
+    def misfit(self) -> str:
+        return (
+            f"not what rebases leave of {type(self).__name__}({self.extra_repr()}) with "
+            f"{self._map(self.first).in_features} inputs, {' and '.join(self.earlier)}; load what was "
+            "saved from the same PET"
+        )
 
-        Args:
-            tensors: by the names of ``earlier`` behind ``prefix``; others are passed over. Without
-                any, the layer is as if never rebased.
-            prefix: path of the layer in the model, with a dot at its end.
-
-        Raises:
-            ValueError: some are missing, or shapes do not fit. The layer is then as it was.
-        """
-        found = {n: tensors[prefix + n] for n in self.earlier if prefix + n in tensors}
-        if found and not (len(found) == len(self.earlier) and self.fits(*found.values())):
-            shapes = ", ".join(f"{prefix}{name} {tuple(t.shape)}" for name, t in found.items())
-            raise ValueError(
-                f"{shapes}: not what rebases leave of {type(self).__name__}({self.extra_repr()}) with "
-                f"{self._map(self.first).in_features} inputs, {' and '.join(self.earlier)}; load what "
-                "was saved from the same PET"
-            )
-        like = self._map(self.first).weight
-        for name in self.earlier:
-            setattr(self, name, found[name].to(like, copy=True) if found else None)
+    @property
+    def like(self) -> Tensor:
+        return self._map(self.first).weight
 
     def _map(self, name: str) -> nn.Linear:
         return cast(nn.Linear, self.get_submodule(name))
@@ -163,7 +182,7 @@ def free_part(fresh: Tensor, free: Free) -> Tensor:
     return free(part * (size / left))  # again, as the rounding of the first time grew with it
 
 
-def take_from_state(module: KeepsEarlier, state: dict[str, Any], prefix: str, *_: object) -> None:
+def _take_from_state(module: KeepsEarlier, state: dict[str, Any], prefix: str, *_: object) -> None:
     """Before ``load_state_dict``: take what the state has, for which there may be no room yet."""
     if any(prefix + name in state for name in module.earlier):
         module.take_earlier(state, prefix)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from avl_pegp.backbones import WeightsError, WeightsSource, create_vit
-from avl_pegp.backbones.local_weights import read_local_weights
+from avl_pegp.backbones.weights import read_local_weights
 
 OPTIONS = {"num_classes": 4, "depth": 1, "img_size": 48}
 TAG = "test_vit.r160_in1k"
@@ -34,16 +34,6 @@ WRAPPINGS: dict[str, Callable[[dict[str, Tensor]], object]] = {
     "model in state_dict": lambda tensors: {"state_dict": {"model": tensors}},
     "ddp": lambda tensors: {f"module.{name}": value for name, value in tensors.items()},
 }
-
-
-@pytest.fixture
-def state() -> dict[str, Tensor]:
-    """Of a model that differs from any new one in every tensor."""
-    torch.manual_seed(0)
-    model = create_vit("test_vit", **{**OPTIONS, "num_classes": 7})
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter)
-    return model.state_dict()
 
 
 def assert_all_but_the_head_is(model: torch.nn.Module, state: dict[str, Tensor]) -> None:

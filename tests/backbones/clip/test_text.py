@@ -7,7 +7,7 @@ import torch
 from clip_forms import stirred
 from clips import small_clip
 
-from avl_pegp.backbones.clip_text import TextTower
+from avl_pegp.backbones.clip.text import TextTower
 from avl_pegp.pet import Adapter, LoRA, Prefix, Prompt, attach
 
 END = 49407

@@ -8,7 +8,7 @@ import pytest
 
 from avl_pegp.backbones import prompt_names
 
-LISTED = Path(__file__).parents[2] / "experiments/reproduction/clip_imagenet100/classes.txt"
+LISTED = Path(__file__).parents[3] / "experiments/reproduction/clip_imagenet100/classes.txt"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Weights in a file of yours, read without running what is in it."""
+"""Weights in a file, read without running what is in it, and the record of where they came from."""
 
 from __future__ import annotations
 
@@ -12,16 +12,49 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
 from torch import Tensor
 
-from avl_pegp.backbones.checked_weights import WeightsError
 from avl_pegp.backbones.google_weights import read_google
-from avl_pegp.backbones.named_tensors import named_tensors
+from avl_pegp.backbones.state_dicts import WeightsError, named_tensors
 
-__all__ = ["HEAD", "LocalWeights", "read_local_weights"]
+
+@dataclass(frozen=True)
+class WeightsSource:
+    """The origin of a model's weights, as ``create_vit`` leaves it in ``model.weights_source``.
+
+    ``dataclasses.asdict`` gives values that JSON can hold.
+
+    Attributes:
+        tag: the architecture with the tag that was resolved, which settles image size and
+            normalisation; the weights too, where they are the ones that the tag stands for.
+        file: the name of the file that was read, without its folder; ``None`` for random weights.
+        sha256: the digest of the file's bytes in hexadecimal; ``None`` for random weights.
+        dropped: keys of the file that were not used, that is, those of its head.
+
+    Raises:
+        ValueError: a file without its digest, or a digest or dropped keys without a file.
+
+    Example:
+        >>> WeightsSource("vit_base_patch16_224.orig_in21k").file is None
+        True
+    """
+
+    tag: str
+    file: str | None = None
+    sha256: str | None = None
+    dropped: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if (self.file is None) != (self.sha256 is None) or (self.dropped and self.file is None):
+            raise ValueError(
+                f"file={self.file!r}, sha256={self.sha256!r}, dropped={self.dropped!r}: give a file "
+                "with its digest, or none of the three for random weights"
+            )
+
 
 #: The names of a head's tensors, in timm's spelling and in Google's.
 HEAD = re.compile(r"(head|head_dist|pre_logits)[./]")
@@ -83,7 +116,7 @@ def read_local_weights(path: Path) -> LocalWeights:
     if not content:
         raise WeightsError(f"{path} is empty: copy or download it again")
     try:
-        tensors = _READERS[path.suffix](content, path)
+        tensors = named_tensors(_READERS[path.suffix](content, path), path)
     except WeightsError:
         raise
     except Exception as error:  # readers of damaged files raise whatever they stumble over
@@ -94,11 +127,40 @@ def read_local_weights(path: Path) -> LocalWeights:
     return LocalWeights(path, hashlib.sha256(content).hexdigest(), tensors)
 
 
-def _read_safetensors(content: bytes, path: Path) -> dict[str, Tensor]:
-    return named_tensors(safetensors.torch.load(content), path)
+def read_weights(path: Path, sha256: str) -> dict[str, Tensor]:
+    """Read a safetensors file after comparing its digest; nothing is parsed before that.
+
+    Args:
+        path: the file.
+        sha256: the digest that its bytes must have, in hexadecimal.
+
+    Returns:
+        The tensors by name, on the CPU.
+
+    Raises:
+        WeightsError: there is no such file, or its digest is another one (damaged, cut short, or
+            a different file).
+
+    Example:
+        >>> from avl_pegp.backbones.tiny_vit import WEIGHTS_FILE, WEIGHTS_SHA256
+        >>> read_weights(WEIGHTS_FILE, WEIGHTS_SHA256)["cls_token"].shape
+        torch.Size([1, 1, 128])
+    """
+    remedy = "reinstall avl_pegp, or restore this file from the release or repository it came with."
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise WeightsError(f"cannot read the weights file {path} ({error}); {remedy}") from error
+    found = hashlib.sha256(content).hexdigest()
+    if found != sha256:
+        raise WeightsError(
+            f"the weights file {path} ({len(content)} bytes) is not the shipped one: "
+            f"expected sha256 {sha256}, found {found}; {remedy}"
+        )
+    return safetensors.torch.load(content)
 
 
-def _read_torch(content: bytes, path: Path) -> dict[str, Tensor]:
+def _read_torch(content: bytes, path: Path) -> Any:
     _check_archive(content, path)
     try:
         # Training scripts leave their arguments beside the weights; a Namespace runs no code.
@@ -113,7 +175,7 @@ def _read_torch(content: bytes, path: Path) -> dict[str, Tensor]:
             "it with torch.load yourself, save its tensors with safetensors.torch.save_file, and "
             "pass that file"
         ) from error
-    return named_tensors(found, path)
+    return found
 
 
 def _check_archive(content: bytes, path: Path) -> None:
@@ -140,10 +202,8 @@ def _check_archive(content: bytes, path: Path) -> None:
         )
 
 
-_READERS: dict[str, Callable[[bytes, Path], dict[str, Tensor]]] = {
-    ".safetensors": _read_safetensors,
-    ".pth": _read_torch,
-    ".pt": _read_torch,
-    ".bin": _read_torch,
+_READERS: dict[str, Callable[[bytes, Path], Any]] = {
+    ".safetensors": lambda content, _: safetensors.torch.load(content),
+    **dict.fromkeys((".pth", ".pt", ".bin"), _read_torch),
     ".npz": read_google,
 }

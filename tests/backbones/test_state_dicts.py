@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from avl_pegp.backbones import WeightsError, create_vit
-from avl_pegp.backbones.local_weights import read_local_weights
-from avl_pegp.backbones.named_tensors import named_tensors
+from avl_pegp.backbones.state_dicts import named_tensors
+from avl_pegp.backbones.weights import read_local_weights
 
 OPTIONS = {"num_classes": 4, "depth": 1, "img_size": 48}
 NAME = "norm.weight"

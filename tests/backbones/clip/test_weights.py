@@ -11,7 +11,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from avl_pegp.backbones import WeightsError, WeightsSource, clip_loading, create_clip
+from avl_pegp.backbones import WeightsError, WeightsSource, create_clip
+from avl_pegp.backbones.clip import loading
 from avl_pegp.backbones.tiny_clip import TINY_CLIP, WEIGHTS_FILE, WEIGHTS_SHA256
 
 NAMES = ["capital a", "capital b"]
@@ -182,7 +183,7 @@ def test_a_failed_download_says_where_the_file_is(
     with pytest.raises(
         WeightsError, match=rf"{error}.*{address} elsewhere and pass pretrained=FILE"
     ):
-        clip_loading.download("ViT-B-32", "laion2b_s34b_b79k")
+        loading.download("ViT-B-32", "laion2b_s34b_b79k")
 
 
 def test_a_bad_file_costs_no_random_numbers(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import timm
 import torch
 from timm.models.vision_transformer import VisionTransformer
 
-from avl_pegp.backbones.clip_config import (
+from avl_pegp.backbones.clip.config import (
     check_activation,
     check_towers,
     config_of,

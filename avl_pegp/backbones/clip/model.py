@@ -11,16 +11,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avl_pegp.backbones.clip_images import require_images
-from avl_pegp.backbones.clip_prompts import ClassPrompts, require_told_apart
-from avl_pegp.backbones.clip_text import TextTower
-from avl_pegp.backbones.clip_tokens import distinct_texts, listed_texts, require_tokens, tokenise
-from avl_pegp.backbones.tensor_marks import TensorMark, mark_of
-from avl_pegp.backbones.weights_source import WeightsSource
+from avl_pegp.backbones.clip.prompts import ClassPrompts, require_told_apart
+from avl_pegp.backbones.clip.text import TensorMark, TextTower, mark_of
+from avl_pegp.backbones.clip.tokens import (
+    Encodes,
+    distinct_texts,
+    listed_texts,
+    require_images,
+    require_tokens,
+    tokenise,
+)
+from avl_pegp.backbones.weights import WeightsSource
 from avl_pegp.pet.context import ContextEmbedding
 from avl_pegp.pet.towers import OPEN_CLIP, TIMM, Features, TowerPlan
 
-__all__ = ["CLIPClassifier"]
+_CROPS = {"shortest": "center", "squash": "squash"}  # open_clip's words for timm's
 
 
 class CLIPClassifier(nn.Module):
@@ -191,12 +196,23 @@ class CLIPClassifier(nn.Module):
         """Nothing that could be trained: classes are names."""
         return nn.Identity()
 
+    def pixels(self) -> dict[str, Any]:
+        """What images are like, in timm's words: size, normalisation, and how they are cut."""
+        visual = self.clip.visual
+        told = visual.preprocess_cfg
+        return {
+            **{key: told[key] for key in ("mean", "std", "interpolation")},
+            "input_size": (3, *visual.image_size),
+            "crop_pct": 1.0,
+            "crop_mode": _CROPS[told["resize_mode"]],
+        }
+
     def towers(self) -> dict[str, TowerPlan]:
         """Where ``attach`` finds what PETs go into."""
         text, visual = self._text, "clip.visual."
         is_timm = hasattr(self.clip.visual, "trunk")
         blocks = "trunk.blocks" if is_timm else "transformer.resblocks"
-        takes_context = text.is_causal and hasattr(self.tokenizer, "encode")
+        takes_context = text.is_causal and isinstance(self.tokenizer, Encodes)
         return {
             "image": TowerPlan(
                 visual + blocks, TIMM if is_timm else OPEN_CLIP, features="image_features"

@@ -28,8 +28,8 @@ from torch.nn import functional as F
 from avl_pegp import PEGPPlugin, Prompt
 from avl_pegp.plugins import statistics_loader
 from avl_pegp.projection import Basis, Protection
-from avl_pegp.projection.energy import energy_at
-from avl_pegp.projection.observing import inference_state
+from avl_pegp.projection.running import inference_state
+from avl_pegp.projection.settings import energy_at
 
 
 class SampleAxisPlugin(PEGPPlugin):
@@ -44,20 +44,21 @@ class SampleAxisPlugin(PEGPPlugin):
     def after_training_exp(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
         """Put the sample-axis bases in the place of those just made."""
         super().after_training_exp(strategy, **kwargs)
-        memories = self.pegp.past.memories
+        memories = dict(self.pegp.memory.sites)
         for name, features in self._features(strategy).items():
             d = memories[name].dimension
             drawn = features[torch.randint(len(features), (d,))].double()
             drawn = F.pad(drawn, (0, d - drawn.shape[1]), value=1.0)  # a bias sees a 1
             vectors, sizes, _ = torch.linalg.svd(drawn)
             shares = sizes.square().cumsum(0) / sizes.square().sum()
-            rank = int((shares < energy_at(self.pegp.energy, name, 0)).sum()) + 1
+            rank = int((shares < energy_at(self.pegp.settings.energy, name, 0)).sum()) + 1
             basis = Basis(vectors[:, :rank], torch.ones(rank, dtype=torch.float64))
             memories[name] = replace(memories[name], bases=(basis,))
+        self.pegp.memory = replace(self.pegp.memory, sites=memories)
 
     def _features(self, strategy: SupervisedTemplate) -> dict[str, Tensor]:
         """Each site's input, averaged over tokens: ``(samples, channels)``."""
-        seen: dict[str, list[Tensor]] = {name: [] for name in self.pegp.past.memories}
+        seen: dict[str, list[Tensor]] = {name: [] for name in self.pegp.memory.sites}
         hooks = [
             strategy.model.get_submodule(name).register_forward_pre_hook(
                 lambda _, inputs, rows=rows: rows.append(inputs[0].mean(1))

@@ -26,7 +26,7 @@ from avl_pegp.evaluation import (
     write_records,
 )
 from avl_pegp.plugins.progress import bars
-from avl_pegp.projection.energy import require_energy
+from avl_pegp.projection.settings import require_energy
 
 MADE_HERE = ("split_glyphs", "split_digits", "shifted_glyphs")
 BY_CLASS = (  # of downloaded data

@@ -74,7 +74,7 @@ class Noted(SupervisedPlugin):
         self.sizes.append(len(strategy.mb_x))
 
     def after_training_exp(self, strategy, **kwargs):
-        self.grown.append(self.plugin.pegp.past.experiences)
+        self.grown.append(self.plugin.pegp.memory.experiences)
 
 
 def online_learner(size=4, plugins=(), training=None, **options):
@@ -97,7 +97,7 @@ def by_loop(strategy, pieces):
 
 def samples_seen(plugin) -> int:
     """How many samples a plugin's statistics hold, of five tokens each."""
-    moment = plugin.pegp.past.memories["blocks.0.attn.qkv.A"].moment
+    moment = plugin.pegp.memory.sites["blocks.0.attn.qkv.A"].moment
     return int(moment.matrix[0, -1, -1]) // 5
 
 

@@ -18,5 +18,5 @@ def test_the_page_on_hugging_face_runs_and_finds_the_classifier(capsys):
     names: dict = {}
     exec(compile(block, "hugging_face.md", "exec"), names)
     assert "classifier.modules_to_save.default" in capsys.readouterr().out
-    assert names["plugin"].pegp.past.experiences == 2
+    assert names["plugin"].pegp.memory.experiences == 2
     assert max(names["plugin"].drift().values()) <= 1e-4

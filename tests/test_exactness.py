@@ -86,9 +86,10 @@ def two_experiences(
         pegp.gather([old])
     pegp.extend()
     if forget is not None:
-        memory = pegp.past.memories[forget]
+        memory = pegp.memory.sites[forget]
         empty = tuple(Basis.empty(len(basis.columns)) for basis in memory.bases)
-        pegp.past.memories[forget] = replace(memory, bases=empty)
+        sites = {**pegp.memory.sites, forget: replace(memory, bases=empty)}
+        pegp.memory = replace(pegp.memory, sites=sites)
     old_answers, new_answers = answers(model, old), answers(model, new)
     old_features = model.forward_features(old).detach()
     weights = pet_weights(model)

@@ -22,7 +22,7 @@ MAY_IMPORT = {  # layer: other layers of the package that it may know
     "evaluation": {"pet", "projection", "backbones", "plugins"},
 }
 SHARED = {
-    "classifiers",
+    "protocols",
     "fingerprint",
     "wrappers",
 }  # files at the package's root that every layer may know

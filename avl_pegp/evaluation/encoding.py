@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from avl_pegp.backbones.clip import listed_texts
-from avl_pegp.projection.observing import inference_state
+from avl_pegp.projection.running import inference_state
 
 if TYPE_CHECKING:
     from avl_pegp.backbones.clip import CLIPClassifier

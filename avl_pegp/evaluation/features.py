@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from avl_pegp.pet.prefix import PrefixTokens
 from avl_pegp.pet.prompt import PromptRows
 from avl_pegp.pet.trainable import classifier_of
-from avl_pegp.projection.observing import inference_state
+from avl_pegp.projection.running import inference_state
 
 _CALLED_WITH_MASS = {PrefixTokens: "values", PromptRows: "mass"}
 

@@ -20,7 +20,8 @@ from avl_pegp.plugins.experience import classes_of, origin_of, predict, statisti
 from avl_pegp.plugins.heads import heads_of
 from avl_pegp.plugins.pegp import PEGPPlugin
 from avl_pegp.projection.moments import Moment
-from avl_pegp.projection.observing import Observer, inference_state
+from avl_pegp.projection.observing import Observer
+from avl_pegp.projection.running import inference_state
 from avl_pegp.projection.sites import Site
 
 
@@ -111,7 +112,7 @@ class MeasuredDrift(SiteMetric):
             task_of(strategy.experience) or strategy.experience,
             samples=self.samples,
             batch_size=self.samples,
-            seed=self.pegp.past.experiences,
+            seed=self.pegp.memory.experiences,
         )
         batch, classes = next(iter(loader)), sorted(self._classes)
         look = self._look(strategy, batch, classes)
@@ -122,7 +123,7 @@ class MeasuredDrift(SiteMetric):
 
     def _maps(self) -> dict[str, Tensor]:
         """The sites' matrices, float64, on the CPU; none where they are started anew."""
-        if self.pegp.rebase:
+        if self.pegp.settings.rebase:
             return {}
         return {name: w.to("cpu", torch.float64, copy=True) for name, _, w in self.weights()}
 
@@ -132,7 +133,7 @@ class MeasuredDrift(SiteMetric):
         modules = {name: (site.module, site.groups) for name, site in coverage.observed().items()}
         observer = Observer(modules, {})
         first = next(iter(coverage.sites.values()))
-        heads = list(heads_of(strategy, self.pegp.classifier, may_be_frozen=True).values())
+        heads = list(heads_of(strategy, self.pegp.settings.classifier, may_be_frozen=True).values())
         with inference_state(strategy.model), observer.watching(), _noting(first, heads) as noted:
             logits, _ = predict(strategy, batch)
         observer.end_of_batch()
@@ -140,7 +141,7 @@ class MeasuredDrift(SiteMetric):
         outputs = {"logits": logits[:, known].double().cpu()}
         if noted.features:
             outputs["features"] = torch.cat(noted.features).double().cpu()
-        if not self.pegp.rebase:
+        if not self.pegp.settings.rebase:
             outputs[first.name] = torch.cat(noted.mapped).double().cpu()
         return _Look(outputs, observer.moments)
 

@@ -20,8 +20,7 @@ from avl_pegp.plugins.experience import is_online
 from avl_pegp.plugins.one_model import OneModel
 from avl_pegp.plugins.pegp import PEGPPlugin
 from avl_pegp.projection import PEGP
-from avl_pegp.projection.memory import SiteMemory
-from avl_pegp.projection.state import Past
+from avl_pegp.projection.memory import Memory, SiteMemory
 
 
 class SiteMetric(PluginMetric[dict[str, Any]]):
@@ -42,7 +41,7 @@ class SiteMetric(PluginMetric[dict[str, Any]]):
         self._given = self._plugin = plugin
         self._one_model = OneModel()
         self._phase = ""
-        self._seen: Past | None = None
+        self._seen: Memory | None = None
         self._latest: dict[str, Any] = {}
 
     def result(self) -> dict[str, Any]:
@@ -74,15 +73,15 @@ class SiteMetric(PluginMetric[dict[str, Any]]):
 
     def has_grown(self) -> bool:
         """Whether bases have been extended (or loaded) since this was last asked."""
-        if not self._phase or self.pegp.past is self._seen:
+        if not self._phase or self.pegp.memory is self._seen:
             return False
-        self._seen = self.pegp.past
+        self._seen = self.pegp.memory
         return self._seen.experiences > 0
 
     def weights(self) -> Iterator[tuple[str, SiteMemory, Tensor]]:
         """Each protected site, its memory, and its matrix ``(G, out, d)``, maybe the live one."""
         tensors = self.pegp.coverage.tensors()
-        for name, memory in self.pegp.past.memories.items():
+        for name, memory in self.pegp.memory.sites.items():
             yield name, memory, self.pegp.coverage.sites[name].read(tensors)
 
     def named(
@@ -134,7 +133,7 @@ class BasisMetric(SiteMetric):
         if self._drawn == len(self._ranks):
             return values
         self._drawn = len(self._ranks)
-        memories = self.pegp.past.memories
+        memories = self.pegp.memory.sites
         moments = [(m.moment, m.reference.shape[-1]) for m in memories.values()]
         spectra = zip(memories, site_numbers.log10_singular_values(moments), strict=True)
         values += self.named(
@@ -152,10 +151,10 @@ class BasisMetric(SiteMetric):
             return []
         self._ranks.append(self.pegp.ranks())
         self._drifts.append(self.pegp.drift())
-        self._grown.append(self.pegp.past.experiences)
+        self._grown.append(self.pegp.memory.experiences)
         ranks = {site: rank for site, (rank, _) in self._ranks[-1].items()}
         free = {site: size - rank for site, (rank, size) in self._ranks[-1].items()}
-        memories, centred = self.pegp.past.memories.items(), self.pegp.protection.centred
+        memories, centred = self.pegp.memory.sites.items(), self.pegp.settings.rule.centred
         captured = shares({n: site_numbers.captured_energy(m, centred) for n, m in memories})
         return [
             *self.named(strategy, "Rank", {"": sum(ranks.values()), **ranks}),
@@ -230,14 +229,14 @@ class RemovalMetric(SampledMetric):
         gradients = coverage.gradients()
         found = {
             name: site_numbers.removed(memory, coverage.sites[name].read(gradients))
-            for name, memory in self.pegp.past.memories.items()
+            for name, memory in self.pegp.memory.sites.items()
             if coverage.sites[name].tensors <= gradients.keys()
         }
         return self.named(strategy, "RemovedGradientShare", _read_out(found))
 
     def before_update(self, strategy: SupervisedTemplate) -> None:
         """Get ready to see the step as the optimizer makes it: plugins project it after that."""
-        if self.is_due(strategy) and self.pegp.past.memories:
+        if self.is_due(strategy) and self.pegp.memory.sites:
             before = {name: weight.clone() for name, _, weight in self.weights()}
             self._hook = strategy.optimizer.register_step_post_hook(lambda *_: self._look(before))
 

@@ -43,8 +43,8 @@ def spectra_of(pegp: PEGP) -> dict[str, Spectrum]:
         >>> spectra_of(pegp)["0"].energies, spectra_of(pegp)["0"].rank
         ([4.0, 0.25], 1)
     """
-    centred = pegp.protection.centred
-    return {site: _spectrum(memory, centred) for site, memory in pegp.past.memories.items()}
+    centred = pegp.settings.rule.centred
+    return {site: _spectrum(memory, centred) for site, memory in pegp.memory.sites.items()}
 
 
 def _spectrum(memory: SiteMemory, centred: bool) -> Spectrum:

@@ -8,8 +8,8 @@ from typing import Any, Protocol, cast, runtime_checkable
 
 from torch import Tensor, nn
 
-from avl_pegp.classifiers import HasClassifier
 from avl_pegp.pet.fused import AsMultihead, is_plain_multihead
+from avl_pegp.protocols import HasClassifier
 
 Replace = Callable[[nn.Module, str, object], None]
 """``replace(owner, name, new)`` puts ``new`` in the place of ``owner.name`` and remembers it."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from avl_pegp.classifiers import HasClassifier, task_heads
+from avl_pegp.protocols import HasClassifier, task_heads
 from avl_pegp.wrappers import unwrapped
 
 ATTACHMENT = "pet_attachment"  # the name of the handle in its model

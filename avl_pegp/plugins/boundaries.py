@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from avl_pegp.pet.trainable import trainable_tensors
 from avl_pegp.plugins.experience import require_samples, task_of
 from avl_pegp.plugins.one_model import OneModel
+from avl_pegp.plugins.pegp import PEGPPlugin
 from avl_pegp.plugins.pieces import Pieces
 
 
@@ -73,7 +74,8 @@ class LastTaskPlugin(SupervisedPlugin[SupervisedTemplate]):
 
     def before_training_exp(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
         """Refuse a model that does not train what the anchor holds, or that will not stay so."""
-        if any(getattr(getattr(p, "pegp", None), "rebase", False) for p in strategy.plugins):
+        beside = [plugin for plugin in strategy.plugins if isinstance(plugin, PEGPPlugin)]
+        if any(plugin.pegp.settings.rebase for plugin in beside):
             raise ValueError(
                 f"{type(self).__name__} beside PEGP with rebase=True: what it remembers is about "
                 "branches that a rebase replaces; use rebase=False with it"

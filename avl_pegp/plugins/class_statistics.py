@@ -27,7 +27,7 @@ from avl_pegp.plugins.heads import heads_of
 from avl_pegp.plugins.one_model import OneModel
 from avl_pegp.plugins.progress import watched
 from avl_pegp.projection.heads import Classifier
-from avl_pegp.projection.observing import inference_state
+from avl_pegp.projection.running import inference_state
 from avl_pegp.wrappers import named_root
 
 

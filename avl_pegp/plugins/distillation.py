@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from avl_pegp.pet.trainable import trainable_tensors
 from avl_pegp.plugins.boundaries import LastTaskPlugin, old_part
 from avl_pegp.plugins.experience import classes_of
-from avl_pegp.projection.observing import inference_state
+from avl_pegp.projection.running import inference_state
 
 
 def distillation_loss(student: Tensor, teacher: Tensor, temperature: float = 2.0) -> Tensor:

@@ -8,7 +8,7 @@ from torch import nn
 from avl_pegp.plugins.experience import predict, statistics_loader
 from avl_pegp.projection.classifier_search import LogitsWatch, path_shown
 from avl_pegp.projection.heads import Classifier, Heads, find_heads
-from avl_pegp.projection.observing import inference_state
+from avl_pegp.projection.running import inference_state
 
 
 def heads_of(

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from avl_pegp.plugins.experience import classes_of, require_logits
 from avl_pegp.plugins.heads import heads_of
-from avl_pegp.projection.head_rows import HeadRows
+from avl_pegp.projection.classifier_rows import HeadRows
 from avl_pegp.projection.heads import Classifier
 from avl_pegp.projection.sites import Site, linear_site
 from avl_pegp.wrappers import named_root
@@ -75,7 +75,7 @@ class MaskedCrossEntropy(SupervisedPlugin[SupervisedTemplate]):
         self._classes: set[int] | None = None
         self._evaluating = False
         self._sites: dict[str, Site] = {}
-        self._rows = HeadRows({}, {}, None)
+        self._rows = HeadRows({}, {}, None, {})
 
     def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
         """``(B, C)`` and ``(B,)`` → the mean loss."""
@@ -90,8 +90,7 @@ class MaskedCrossEntropy(SupervisedPlugin[SupervisedTemplate]):
         self._classes = classes_of(strategy.experience)
         heads, root = heads_of(strategy, self.classifier), named_root(strategy.model)
         self._sites = {name: linear_site(root, layer, ()) for name, layer in heads.items()}
-        self._rows = HeadRows(self._sites, {}, self._classes)
-        self._rows.begin(self._tensors(), None, project=False)
+        self._rows = HeadRows(self._sites, {}, self._classes, self._tensors())
 
     def after_forward(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
         """Take the logits, where the model gives more than them."""

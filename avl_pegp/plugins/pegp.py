@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from avalanche.training.plugins import SupervisedPlugin
 from avalanche.training.templates import SupervisedTemplate
 from torch import nn
+from typing_extensions import Unpack
 
 from avl_pegp.pet.config import require_positive
 from avl_pegp.plugins.experience import (
@@ -24,11 +25,9 @@ from avl_pegp.plugins.forward_pass import around_next_forward
 from avl_pegp.plugins.one_model import OneModel
 from avl_pegp.plugins.pieces import Pieces
 from avl_pegp.plugins.progress import watched
-from avl_pegp.projection import PEGP, Protection
-from avl_pegp.projection.energy import Energy
+from avl_pegp.projection import PEGP
 from avl_pegp.projection.heads import Classifier
-from avl_pegp.projection.pegp import Projection
-from avl_pegp.projection.prompts import trains_text
+from avl_pegp.projection.settings import Energy, OtherSettings, Projection
 
 
 class PEGPPlugin(SupervisedPlugin[SupervisedTemplate]):
@@ -50,26 +49,19 @@ class PEGPPlugin(SupervisedPlugin[SupervisedTemplate]):
     arXiv 2405.13383.
 
     Args:
-        energy: share of the old features' energy to protect, in (0, 1]; a number, a function of the
-            experience's index such as ``LinearRise``, or a mapping from patterns of site names to
-            either. 1.0 keeps old outputs exactly.
-        project: ``"step"``, ``"gradient"`` (as published; exact under plain SGD only) or ``"none"``
-            (statistics and meters only, for controls).
+        energy: of ``Settings``; so are ``project`` and ``classifier``.
+        project: ``"step"``, ``"gradient"`` or ``"none"``.
         samples: training samples that feed the statistics of an experience, ``None`` for all. An
             online stream takes all.
-        classifier: path of the classifier; ``None`` has it found, as ``PEGP`` does; ``False``: there is
-            none.
-        exclude: shell-style patterns of trainable tensors to leave unprotected.
-        freeze_uncovered: hold what no condition covers from the second experience on, instead of
-            refusing it.
-        protection: which directions are chosen, and how firmly they are held; see ``Protection``.
-        rebase: after each experience let LoRAs and adapters start anew beside what they learned.
+        classifier: path of the classifier; ``None`` has it found; ``False``: there is none.
         references: batches of inputs, as a loader or a list gives them, on which the model's answers
             are to be kept from the very beginning, such as images like those of its pretraining: what
             a CLIP can do zero-shot then stays. They count as an experience before the first, also for
             an ``energy`` that is a schedule. Not for PETs of a text tower.
         every: iterations between two extensions of the bases, in online streams without boundaries.
         progress: show a bar while statistics are gathered.
+        settings: the others of ``Settings``: ``exclude``, ``freeze_uncovered``, ``protection``,
+            ``rebase``.
 
     Raises:
         ValueError: an argument outside what is allowed; at the start of training, a model that can't
@@ -96,26 +88,16 @@ class PEGPPlugin(SupervisedPlugin[SupervisedTemplate]):
         samples: int | None = None,
         classifier: Classifier = None,
         *,
-        exclude: str | Collection[str] = (),
-        freeze_uncovered: bool = False,
-        protection: Protection | None = None,
-        rebase: bool = False,
         references: Iterable[Any] | None = None,
         every: int = 100,
         progress: bool = True,
+        **settings: Unpack[OtherSettings],
     ) -> None:
         super().__init__()
         require_positive(self, samples=1 if samples is None else samples, every=every)
         # The model is known when training starts; what can be refused now is refused now.
         self.pegp = PEGP(
-            nn.Identity(),
-            energy=energy,
-            project=project,
-            classifier=classifier,
-            exclude=exclude,
-            freeze_uncovered=freeze_uncovered,
-            protection=protection,
-            rebase=rebase,
+            nn.Identity(), energy=energy, project=project, classifier=classifier, **settings
         )
         self.samples, self.every = samples, every
         self.references = references
@@ -170,7 +152,7 @@ class PEGPPlugin(SupervisedPlugin[SupervisedTemplate]):
             self.pegp.load_state_dict(self._loaded)
             self._loaded = None
             self._pending_iterations = 0
-        if self.references is not None and not self.pegp.past.experiences:
+        if self.references is not None and not self.pegp.memory.experiences:
             self._protect(self.references)
         if self._pending_iterations == 0:
             self._begin(strategy)
@@ -230,7 +212,7 @@ class PEGPPlugin(SupervisedPlugin[SupervisedTemplate]):
 
     def _protect(self, references: Iterable[Any]) -> None:
         """Keep what the model answers on these inputs as it is before any training."""
-        if trains_text(self.pegp.model):
+        if self.pegp.trains_text:
             raise ValueError(
                 "references with a PET in the text tower: they are images, and say nothing of the texts "
                 "that are to be kept; leave references out, or tune the image side alone"
@@ -252,7 +234,7 @@ class PEGPPlugin(SupervisedPlugin[SupervisedTemplate]):
             samples=self.samples,
             batch_size=strategy.eval_mb_size,
             num_workers=kwargs.get("num_workers", 0),
-            seed=self.pegp.past.experiences,
+            seed=self.pegp.memory.experiences,
         )
         batches = watched(loader, "PEGP: gathering", self.progress)
         self.pegp.gather(batches, lambda batch: predict(strategy, batch))

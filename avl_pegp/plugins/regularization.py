@@ -15,7 +15,7 @@ from avl_pegp.pet.trainable import trainable_tensors
 from avl_pegp.plugins.boundaries import LastTaskPlugin, old_part
 from avl_pegp.plugins.experience import predict, statistics_loader
 from avl_pegp.plugins.progress import watched
-from avl_pegp.projection.observing import inference_state
+from avl_pegp.projection.running import inference_state
 
 
 def quadratic_penalty(

@@ -19,7 +19,7 @@ from avl_pegp.plugins.boundaries import LastTaskPlugin, snapshot
 from avl_pegp.plugins.distillation import distillation_loss, require_temperature
 from avl_pegp.plugins.regularization import quadratic_penalty
 from avl_pegp.plugins.weight_mean import WeightMean
-from avl_pegp.projection.observing import inference_state
+from avl_pegp.projection.running import inference_state
 
 Teacher = Literal["zero_shot", "previous"]
 _AT_ONCE = 256  # texts in one forward pass: bounds memory

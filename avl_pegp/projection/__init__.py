@@ -1,11 +1,10 @@
 """Gradient projection: second moments, bases, and the object that holds steps to them. Torch only."""
 
-from avl_pegp.projection.bases import Basis, Projector, extend_basis
-from avl_pegp.projection.energy import LinearRise
+from avl_pegp.projection.bases import Basis, Projector, Protection, extend_basis
 from avl_pegp.projection.moments import Moment
 from avl_pegp.projection.pegp import PEGP
-from avl_pegp.projection.protection import Protection
 from avl_pegp.projection.rounding import RoundingWarning
+from avl_pegp.projection.settings import LinearRise, Settings
 
 __all__ = [
     "PEGP",
@@ -15,5 +14,6 @@ __all__ = [
     "Projector",
     "Protection",
     "RoundingWarning",
+    "Settings",
     "extend_basis",
 ]

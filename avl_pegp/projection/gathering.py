@@ -14,9 +14,8 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from avl_pegp.projection.calls import FirstCall
 from avl_pegp.projection.moments import Moment
-from avl_pegp.projection.observing import Observer, nothing_compiled
+from avl_pegp.projection.observing import Observer
 from avl_pegp.projection.own_calls import (
     Calls,
     FewSamples,
@@ -24,6 +23,8 @@ from avl_pegp.projection.own_calls import (
     require_own_calls,
     require_unread,
 )
+from avl_pegp.projection.probe import FirstCall
+from avl_pegp.projection.running import nothing_compiled
 from avl_pegp.projection.sites import Site
 
 

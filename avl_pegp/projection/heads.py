@@ -7,11 +7,11 @@ A head is a linear layer; its rows are under a rule of their own (``avl_pegp.pro
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, Protocol, cast, runtime_checkable
+from typing import Any, Literal, cast
 
 from torch import Tensor, nn
 
-from avl_pegp.classifiers import HasClassifier, task_heads
+from avl_pegp.protocols import HasClassifier, HasLogits, task_heads
 from avl_pegp.wrappers import named_root, unwrapped
 
 Classifier = str | Literal[False] | None
@@ -19,13 +19,6 @@ Classifier = str | Literal[False] | None
 
 Heads = dict[str, nn.Linear]
 """Linear layers by their path, as ``named_root(model)`` has it."""
-
-
-@runtime_checkable
-class HasLogits(Protocol):
-    """An output with logits among other things, as Hugging Face's models give."""
-
-    logits: Tensor
 
 
 def logits_of(output: Any) -> Tensor | None:

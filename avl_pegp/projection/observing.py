@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 import weakref
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -13,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from avl_pegp.projection.moments import Moment
-from avl_pegp.projection.precision import without_autocast
 
 
 class Observer:
@@ -113,38 +111,3 @@ class Observer:
                 sums[key] = parts[0] if len(parts) == 1 else sum(parts[1:], start=parts[0])
             self.moments[name] = sums[key]
         self._calls, self._seen = {}, {}
-
-
-@contextmanager
-def inference_state(model: nn.Module) -> Iterator[None]:
-    """Eval mode without gradients, in the weights' own precision, nothing compiled.
-
-    Autocast of the surroundings is off: half-precision features would not show the directions that
-    answers depend on. Every module's mode is back as it was afterwards.
-    """
-    modes = {module: module.training for module in model.modules()}
-    kinds = {p.device.type for p in model.parameters()}
-    with ExitStack() as state:
-        state.enter_context(torch.inference_mode(False))
-        state.enter_context(torch.no_grad())
-        state.enter_context(without_autocast(kinds))
-        state.enter_context(nothing_compiled())
-        try:
-            model.eval()
-            yield
-        finally:
-            for module, mode in modes.items():
-                module.training = mode
-
-
-@contextmanager
-def nothing_compiled() -> Iterator[None]:
-    """In this block what ``torch.compile`` made runs as it was written.
-
-    Compiled code does not see hooks that came after it.
-    """
-    if "torch._dynamo" not in sys.modules:  # then nothing was compiled; to import it takes seconds
-        yield
-        return
-    with torch.compiler.set_stance("force_eager"):
-        yield

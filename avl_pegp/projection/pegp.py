@@ -3,36 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
-from typing import Any, Literal, get_args
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import Unpack
 
+from avl_pegp.projection.classifier_rows import HeadRows
 from avl_pegp.projection.classifier_search import ClassifierSearch
 from avl_pegp.projection.coverage import Coverage, cover
-from avl_pegp.projection.energy import Energy, energies_at, require_valid
 from avl_pegp.projection.gathering import Features
-from avl_pegp.projection.growth import grown
-from avl_pegp.projection.head_rows import HeadRows
-from avl_pegp.projection.heads import Classifier
-from avl_pegp.projection.holding import hold_gradients, hold_weights, moves_of
-from avl_pegp.projection.observing import inference_state
+from avl_pegp.projection.memory import Memory, restartable_branches
 from avl_pegp.projection.own_calls import FewSamples, require_own_calls
-from avl_pegp.projection.precision import in_full_precision
-from avl_pegp.projection.prompts import own_prompts, trains_text
-from avl_pegp.projection.protection import Protection
-from avl_pegp.projection.rebasing import rebasable_modules
 from avl_pegp.projection.rounding import RoundingWatch, lengths_of
-from avl_pegp.projection.state import (
-    Past,
-    past_from_state,
-    require_same_model,
-    state_from_past,
-)
-from avl_pegp.wrappers import named_root
-
-Projection = Literal["step", "gradient", "none"]
+from avl_pegp.projection.running import in_full_precision, inference_state
+from avl_pegp.projection.same_model import present_settings, require_same_model
+from avl_pegp.projection.settings import Settings, SettingsArguments, energies_at
+from avl_pegp.projection.state import memory_from_state, memory_to_state
+from avl_pegp.protocols import ClassPrompted
+from avl_pegp.wrappers import named_root, unwrapped
 
 
 class PEGP:
@@ -46,23 +36,12 @@ class PEGP:
     Args:
         model: with PETs attached, wrapped by peft, or any module whose trainable tensors are linear
             layers.
-        energy: share of the features' energy to protect, in (0, 1]; a number, a function of the
-            experience's index (from 0) such as ``LinearRise``, or a mapping from shell-style
-            patterns of site names to either, of which the first that fits counts.
-        project: ``"step"`` projects gradients, then the step that the optimizer made of them;
-            ``"gradient"`` gradients alone, as published: exact under plain SGD only; ``"none"``
-            nothing: statistics and meters only, for controls. What ``protection`` holds in part is
-            taken once: with ``"step"`` from the step alone.
-        classifier: path of the classifier, whose rows are under a rule of their own. ``None`` finds
-            it: what ``model.get_classifier()`` gives, also behind wrappers, a head for each task as
-            Avalanche's ``MultiHeadClassifier`` has them, or else the linear layer whose output is the
-            logits in the first forward pass. ``False``: there is none.
-        exclude: shell-style patterns of trainable tensors to leave unprotected.
-        freeze_uncovered: hold tensors that no condition covers from the second experience on,
-            instead of refusing them.
-        protection: which directions are chosen, and how firmly they are held; by default GPM's rule.
-        rebase: after each experience let LoRAs and adapters start anew beside what they have
-            learned, on inputs that the old ones leave free. It wants an ``energy`` near 1.
+        settings: those of ``Settings``: ``energy``, ``project``, ``classifier``, ``exclude``,
+            ``freeze_uncovered``, ``protection``, ``rebase``.
+
+    Attributes:
+        memory: what is remembered of earlier experiences.
+        settings: as given.
 
     Raises:
         ValueError: an argument outside what is allowed; at ``begin``, a model that can't be
@@ -86,46 +65,18 @@ class PEGP:
         {'0': (4, 5)}
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        *,
-        energy: Energy = 0.97,
-        project: Projection = "step",
-        classifier: Classifier = None,
-        exclude: str | Collection[str] = (),
-        freeze_uncovered: bool = False,
-        protection: Protection | None = None,
-        rebase: bool = False,
-    ) -> None:
-        require_valid(energy)
-        if project not in get_args(Projection):
-            raise ValueError(
-                f"project={project!r}: must be one of {', '.join(get_args(Projection))}"
-            )
-        self.model = model
-        self.energy, self.project = energy, project
-        self.classifier = classifier
-        self.exclude = (exclude,) if isinstance(exclude, str) else tuple(exclude)
-        self.freeze_uncovered = freeze_uncovered
-        self.protection = protection or Protection()
-        self.rebase = rebase
-        if rebase and not (self.protection.is_hard and project == "step"):
-            raise ValueError(
-                f"rebase=True with project={project!r} and {self.protection}: a fresh branch is kept "
-                "off old inputs only where steps are projected fully; leave eta and alpha alone and "
-                "use project='step'"
-            )
-        self.past = Past()
-        self._features = Features()
+    def __init__(self, model: nn.Module, **settings: Unpack[SettingsArguments]) -> None:
+        self.model, self.settings = model, Settings(**settings)
+        self.memory = Memory()
         self._coverage = Coverage()
-        self._begun = False
+        self._search = ClassifierSearch(self.settings.classifier)
+        self._rounding = RoundingWatch()
+        # Of the present experience.
+        self._features, self._begun = Features(), False
         self._classes: Collection[int] | None = None
-        self._search = ClassifierSearch(classifier)
-        self._rows = HeadRows({}, {}, None)
+        self._rows = HeadRows({}, {}, None, {})
         # Weights after the latest step, where steps are held in part and each must be taken by itself.
         self._last: dict[str, Tensor] | None = None
-        self._rounding = RoundingWatch()
 
     @torch.no_grad()
     @in_full_precision
@@ -147,7 +98,7 @@ class PEGP:
         """
         self._look_over()
         self._energies()
-        if self.rebase and not rebasable_modules(named_root(self.model), self._coverage.sites):
+        if self.settings.rebase and not self._branches():
             raise ValueError("rebase=True, but the model has no LoRA or Adapter to start anew")
         self._coverage.require_still()
         for parameter in self.model.parameters():
@@ -156,7 +107,9 @@ class PEGP:
         self._classes = classes
         if classes is not None:
             self._search.begin(self.model, self._coverage.known_heads, self._classifier_found)
-        self._begin_rows(self.project != "none")
+        self._begin_rows()
+        if self.settings.project != "none":
+            self._rows.begin(self._coverage.tensors())
         self._begun = True
         self.project_step()
 
@@ -185,10 +138,11 @@ class PEGP:
             self._search.require_over(self.model, self._coverage.known_heads)
         gradients = self._coverage.gradients()
         self._rows.notice(gradients)
-        if self.project == "none":
+        if self.settings.project == "none":
             return
-        hold_gradients(self.past, self._coverage, in_part=self.project == "gradient")
-        if self.past.is_hard:
+        in_part = self.settings.project == "gradient"
+        self.memory.project_gradients(self._coverage, in_part)
+        if self.memory.is_hard:
             self._rows.restrict(gradients)
 
     @torch.no_grad()
@@ -207,15 +161,15 @@ class PEGP:
             ValueError: the step left NaN or infinite weights. They are as the optimizer left them.
         """
         self._require_begun()
-        if self.project == "none":
+        if self.settings.project == "none":
             return
-        moves = moves_of(self.past, self._coverage, self._last)
+        moves = self.memory.moves(self._coverage, self._last)
         lengths = lengths_of({name: move for name, (_, move) in moves.items()}, self._coverage)
         self._rows.hold(self._coverage.tensors(), self._last)
-        if self.project == "step":
-            hold_weights(self.past, self._coverage, moves)
-            self._rounding.look(self.past, self._coverage, lengths)
-        if not self.past.is_hard:
+        if self.settings.project == "step":
+            self.memory.project_weights(self._coverage, moves)
+            self._rounding.look(self.memory, self._coverage, lengths)
+        if not self.memory.is_hard:
             tensors = self._coverage.tensors().items()
             self._last = {name: tensor.clone() for name, tensor in tensors}
 
@@ -244,7 +198,7 @@ class PEGP:
         self._look_over()
         if self._begun:
             self.project_step()
-        with inference_state(self.model), own_prompts(self.model, self._classes):
+        with inference_state(self.model), self._own_prompts():
             sites = self._coverage.observed()
             self._features.gather(loader, forward, self.model, sites, self._look_for_classifier)
 
@@ -280,7 +234,7 @@ class PEGP:
                 replaced since ``begin``, or a model that trains on class prompts.
         """
         self._require_begun()
-        if trains_text(self.model):
+        if self.trains_text:
             raise ValueError(
                 "the text side is trained in a stream whose statistics come from training: a training "
                 "step shows the prompts of all classes, also of those to come; train the image side "
@@ -307,16 +261,16 @@ class PEGP:
         gathered = self._features.complete(self._coverage.observed(), idle)
         if self._begun:
             self.project_step()
-        self.past = grown(
-            self.past,
-            named_root(self.model),
-            self._coverage,
-            gathered,
-            self._energies(),
-            self.protection,
-            self.rebase,
-            self._features.call.description,
-        )
+        model, coverage, rule = named_root(self.model), self._coverage, self.settings.rule
+        coverage.require_current(model)
+        taught = self._rows.taught if self._begun else {}
+        memory = self.memory.extend(coverage, gathered, taught, self._energies(), rule)
+        if self.settings.rebase:
+            require_same_model(self.memory, model, coverage)
+            draw = self.memory.experiences
+            memory = memory.merge_and_restart(self._branches(), coverage, rule, draw)
+        call = self._features.call.description
+        self.memory = memory.of_model(model, coverage, present_settings(model, coverage), call)
         self._end()
 
     def restarted(self) -> list[nn.Parameter]:
@@ -325,10 +279,8 @@ class PEGP:
         What an optimizer remembers of them is about the branch before: drop it after ``begin``, as
         by ``optimizer.state.pop(parameter, None)``.
         """
-        modules = (
-            rebasable_modules(named_root(self.model), self._coverage.sites) if self.rebase else {}
-        )
-        return [p for module in modules.values() for p in module.parameters() if p.requires_grad]
+        branches = self._branches().values() if self.settings.rebase else ()
+        return [p for branch in branches for p in branch.parameters() if p.requires_grad]
 
     @property
     def coverage(self) -> Coverage:
@@ -337,7 +289,7 @@ class PEGP:
 
     def ranks(self) -> dict[str, tuple[int, int]]:
         """For each site: protected directions, and all there are. Empty before ``extend``."""
-        return {name: (m.rank, m.dimension) for name, m in self.past.memories.items()}
+        return {name: (m.rank, m.dimension) for name, m in self.memory.sites.items()}
 
     @torch.no_grad()
     @in_full_precision
@@ -349,7 +301,7 @@ class PEGP:
         at both maps of every branch. No old data is needed.
         """
         sites, tensors = self._coverage.sites, self._coverage.tensors()
-        return {n: m.drift(sites[n].read(tensors)) for n, m in self.past.memories.items()}
+        return {n: m.drift(sites[n].read(tensors)) for n, m in self.memory.sites.items()}
 
     def state_dict(self) -> dict[str, Any]:
         """Everything learned about the past, as tensors, numbers, lists and dicts.
@@ -358,7 +310,7 @@ class PEGP:
         extended are left out. Save between experiences where ``protection`` holds in part: the state
         cannot tell its steps within one from the weights of another model.
         """
-        return state_from_past(self.past, self._coverage)
+        return memory_to_state(self.memory, self._coverage)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where ``state_dict`` left off, by ``begin``. Load the model's weights first.
@@ -367,11 +319,11 @@ class PEGP:
             ValueError: the state is damaged, or not of this model: other frozen weights, modules set
                 up otherwise, or other answers on a made input. Nothing is then taken over.
         """
-        search = ClassifierSearch(self.classifier)
+        search = ClassifierSearch(self.settings.classifier)
         search.restore(state)
-        coverage = cover(self.model, search.classifier, self.exclude, self.freeze_uncovered)
-        check_weights = self.project == "step"
-        self.past = past_from_state(state, named_root(self.model), coverage, check_weights)
+        coverage = self._covered(search)
+        check_weights = self.settings.project == "step"
+        self.memory = memory_from_state(state, named_root(self.model), coverage, check_weights)
         self._coverage, self._search = coverage, search
         self._end()
 
@@ -383,12 +335,28 @@ class PEGP:
     def _look_over(self) -> None:
         if self._features.moments:
             self._coverage.require_current(self.model)
-        coverage = self._covered()
-        require_same_model(self.past, named_root(self.model), coverage)
+        coverage = self._covered(self._search)
+        require_same_model(self.memory, named_root(self.model), coverage)
         self._coverage = coverage
 
-    def _covered(self) -> Coverage:
-        return cover(self.model, self._search.classifier, self.exclude, self.freeze_uncovered)
+    def _covered(self, search: ClassifierSearch) -> Coverage:
+        chosen = self.settings
+        return cover(self.model, search.classifier, chosen.excluded, chosen.freeze_uncovered)
+
+    def _branches(self) -> dict[str, Any]:
+        """The branches that can be merged and restarted, by path."""
+        return restartable_branches(named_root(self.model), self._coverage.sites)
+
+    @property
+    def trains_text(self) -> bool:
+        """Whether the model trains on class prompts."""
+        model = unwrapped(self.model)
+        return isinstance(model, ClassPrompted) and model.trains_text
+
+    def _own_prompts(self) -> AbstractContextManager[None]:
+        """Where class prompts are trained on, a block with those of the experience's classes alone."""
+        model: Any = unwrapped(self.model)
+        return model.only(self._classes) if self.trains_text else nullcontext()
 
     def _look_for_classifier(self, run: Callable[[], object]) -> None:
         """Where it is wanted and not known yet, run the model to see it."""
@@ -405,16 +373,17 @@ class PEGP:
         """A forward pass has shown what the classifier is; nothing has been trained since ``begin``."""
         self._look_over()
         if self._begun:
-            self._begin_rows(project=False)  # the pass goes on with the weights as they are
+            self._begin_rows()  # the pass goes on with the weights as they are
 
-    def _begin_rows(self, project: bool) -> None:
+    def _begin_rows(self) -> None:
         """Put the rows of every head under the rule of this experience's classes."""
-        self._rows = HeadRows(self._coverage.heads, self.past.rows, self._classes)
-        self._rows.begin(self._coverage.tensors(), self._last, project)
+        coverage, last = self._coverage, self._last
+        memories, tensors = self.memory.heads, coverage.tensors()
+        self._rows = HeadRows(coverage.heads, memories, self._classes, tensors, last)
 
     def _energies(self) -> dict[str, float]:
         """The energy of every site and of the classifier, in this experience."""
-        return energies_at(self.energy, self._coverage.observed(), self.past.experiences)
+        return energies_at(self.settings.energy, self._coverage.observed(), self.memory.experiences)
 
     def _require_begun(self) -> None:
         if not self._begun:

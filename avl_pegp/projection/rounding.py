@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from avl_pegp.projection.coverage import Coverage
+from avl_pegp.projection.memory import Memory
 from avl_pegp.projection.sites import Site
-from avl_pegp.projection.state import Past
 
 _LONG = {torch.float32: 10.0, torch.float64: 32.0}  # in units of the weight's size
 
@@ -32,11 +32,11 @@ class RoundingWatch:
     def __init__(self) -> None:
         self._has_warned = False
 
-    def look(self, past: Past, coverage: Coverage, lengths: Mapping[str, float]) -> None:
+    def look(self, memory: Memory, coverage: Coverage, lengths: Mapping[str, float]) -> None:
         """Look at the moves that projection has left; what is held in part promises nothing."""
-        if self._has_warned or not past.is_hard:
+        if self._has_warned or not memory.is_hard:
             return
-        message = _too_long(past, coverage, lengths)
+        message = _too_long(memory, coverage, lengths)
         if message is not None:
             self._has_warned = True
             warnings.warn(message, RoundingWarning, stacklevel=4)
@@ -66,12 +66,12 @@ def lengths_of(moves: Mapping[str, Tensor], coverage: Coverage) -> dict[str, flo
     return lengths
 
 
-def _too_long(past: Past, coverage: Coverage, lengths: Mapping[str, float]) -> str | None:
+def _too_long(memory: Memory, coverage: Coverage, lengths: Mapping[str, float]) -> str | None:
     """What to warn of: the sites that moved too far; ``None`` where none did."""
     far: dict[str, float] = {}
-    for name, memory in past.memories.items():
+    for name, kept in memory.sites.items():
         site = coverage.sites[name]
-        ratio = lengths[name] / max(memory.size, _usual_size(site, memory.reference))
+        ratio = lengths[name] / max(kept.size, _usual_size(site, kept.reference))
         if ratio > _LONG[coverage.trained[site.weight].dtype]:
             far[name] = ratio
     if not far:

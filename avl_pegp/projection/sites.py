@@ -2,7 +2,8 @@
 
 A site is a module whose weight is contracted with the module's own input: any ``nn.Linear`` whose
 output depends on its weight through ``W x + b`` alone, and any module that says so by an attribute
-``contracted_dim`` (−1: over the weight's last axis, with the input's last; −2: over the axis before).
+``contracted_dim`` (``Contracted``): −1, over the weight's last axis, with the input's last; −2, over
+the axis before.
 A weight ``(G, out, in)`` is G maps side by side, whose inputs are ``(..., G, N, in)``. In training the
 module need not be called; while it is observed it must be.
 """
@@ -11,21 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from avl_pegp.projection.observing import inference_state
-
-
-class Contracted(Protocol):
-    """A module whose class says over which axis of its weight its input is contracted: −1 or −2."""
-
-    contracted_dim: ClassVar[int]
-
-    @property
-    def weight(self) -> nn.Parameter: ...
+from avl_pegp.projection.running import inference_state
 
 
 @dataclass(frozen=True)

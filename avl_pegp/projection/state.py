@@ -1,4 +1,4 @@
-"""What PEGP knows of the past, as plain tensors and numbers, and back.
+"""A memory as plain tensors and numbers, and back.
 
 A state is refused where it belongs to another model: what it protects would be protected there in
 name only. It is refused, by name, where it is damaged.
@@ -7,190 +7,72 @@ name only. It is refused, by name, where it is damaged.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from avl_pegp.fingerprint import changed_settings, digest_of, frozen_tensors, settings_of
 from avl_pegp.projection import checks
-from avl_pegp.projection.classifier import ClassifierRows
+from avl_pegp.projection.classifier_rows import RowMemory
 from avl_pegp.projection.coverage import Coverage
-from avl_pegp.projection.memory import (
-    MEMORY_KEYS,
-    SiteMemory,
-    memory_from_state,
-    memory_to_state,
-)
+from avl_pegp.projection.memory import Memory, SiteMemory
+from avl_pegp.projection.moments import Moment
 from avl_pegp.projection.probe import Probe
+from avl_pegp.projection.same_model import (
+    present_probe,
+    require_same_answers,
+    require_same_model,
+)
 from avl_pegp.wrappers import named_root
 
 T = TypeVar("T")
-_FORMAT = 3
-_LEAK = 1e-4  # above what float32 weights lose by rounding, far below what another model shows
+_FORMAT, _READ = 4, (3, 4)  # 3 also told what the experience taught in which it was saved
+_MOVED = 1e-4  # above what float32 weights lose by rounding, far below what another model shows
 _KEYS = (
     *("format", "checksum", "experiences", "trained", "backbone", "settings", "probe"),
     *("moments", "sites", "classifiers", "frozen"),
 )
+_SITE_KEYS = ("reference", "bases", "holds", "cross", "changed", "output_energy")
 
 
-@dataclass(frozen=True)
-class Past:
-    """Everything kept of earlier experiences.
-
-    Attributes:
-        experiences: how many there were.
-        memories: what is remembered at each site.
-        rows: the rule of each head of the classifier.
-        frozen: tensors that are held because no condition covers them.
-        trained: names of all tensors that were trained.
-        backbone: digest of everything else.
-        settings: how the modules were set up, but for the classifier.
-        call: what the model was called with, to ask it again; ``None`` where that can't be described.
-        model: the object that was learned from, without wrappers. No part of a state.
-    """
-
-    experiences: int = 0
-    memories: dict[str, SiteMemory] = field(default_factory=dict)
-    rows: dict[str, ClassifierRows] = field(default_factory=dict)
-    frozen: dict[str, Tensor] = field(default_factory=dict)
-    trained: tuple[str, ...] = ()
-    backbone: str = ""
-    settings: dict[str, str] = field(default_factory=dict)
-    call: dict[str, Any] | None = None
-    model: nn.Module | None = None
-
-    @property
-    def is_hard(self) -> bool:
-        """Whether steps lose all of what is protected: to take it away twice is then no more."""
-        rows_are = all(rows.is_hard for rows in self.rows.values())
-        return rows_are and all(m.project.is_hard for m in self.memories.values())
-
-
-def require_same_model(past: Past, model: nn.Module, coverage: Coverage) -> None:
-    """Raise ValueError where the model is no longer the one that the past is about.
-
-    What became trainable since has no past that could protect it; what was frozen and changed, or is
-    set up in another way, gives other features than those that were gathered.
-    """
-    if past.experiences == 0:
-        return
-    _require_same_tensors(past, coverage)
-    of_heads = (name for head in coverage.heads.values() for name in head.tensors)
-    if digest_of(frozen_tensors(model, {*past.trained, *of_heads})) != past.backbone:
-        raise ValueError(
-            "the frozen weights are not those that features were gathered with: this is another "
-            "model, another dtype, or an edited backbone; begin with a fresh PEGP"
-        )
-    changed = changed_settings(past.settings, present_settings(model, coverage))
-    if changed:
-        raise ValueError(
-            f"the model is set up otherwise than when features were gathered: {'; '.join(changed[:4])}"
-            ". Build it as it was, or begin with a fresh PEGP (numbers that count as a module runs "
-            "belong in its private attributes)"
-        )
-    if past.model is not None and past.model is not named_root(model):
-        raise ValueError(
-            "this PEGP has learned from another model object, and would hold this one to what that "
-            "was: begin with a fresh PEGP (PEGPPlugin) for another run; for a model that was saved and "
-            "built again, give load_state_dict() what state_dict() returned"
-        )
-
-
-def _require_same_tensors(past: Past, coverage: Coverage) -> None:
-    gone = sorted(past.memories.keys() - coverage.sites.keys())
-    gone += sorted(past.rows.keys() - coverage.heads.keys())
-    new = sorted(coverage.sites.keys() - past.memories.keys())
-    new += sorted(set(coverage.uncovered) - past.frozen.keys())
-    if not past.rows:  # beside heads of earlier tasks there may be new ones
-        new += sorted(coverage.heads)
-    if gone or new:
-        raise ValueError(
-            "what the model trains has changed since the first experience: no longer "
-            f"{', '.join(gone) or 'nothing'}, newly {', '.join(new) or 'nothing'}. Nothing protects "
-            "that; decide on it before the first experience, or begin with a fresh PEGP"
-        )
-    tensors = coverage.tensors()
-    for name, site in coverage.sites.items():
-        now, then = site.read(tensors).shape, past.memories[name].reference.shape
-        if now != then:
-            raise ValueError(
-                f"{name} has shape {tuple(now)}, bias included, and had {tuple(then)} when its "
-                "features were gathered: this is another model; begin with a fresh PEGP"
-            )
-    for name, rows in past.rows.items():
-        if rows.reference is None:
-            continue
-        now, then = coverage.heads[name].read(tensors).shape[1:], rows.reference.shape
-        if now[0] < then[0] or now[1] != then[1]:
-            raise ValueError(
-                f"the classifier {name} has shape {tuple(now)}, bias included, and had "
-                f"{tuple(then)}: it may gain rows, but not lose any"
-            )
-
-
-def present_settings(model: nn.Module, coverage: Coverage) -> dict[str, str]:
-    """How the model's modules are set up, but for the classifier, which may grow."""
-    return settings_of(model, tuple(coverage.heads))
-
-
-def _present_probe(past: Past, model: nn.Module, coverage: Coverage) -> Probe | None:
-    """What the model answers now on a made input; see ``Probe.of``."""
-    heads = [head.module for head in coverage.heads.values()]
-    rows = [head.read(coverage.tensors()).shape[1] for head in coverage.heads.values()]
-    return Probe.of(model, past.call, past.trained, heads, rows[0] if len(rows) == 1 else 0)
-
-
-def _require_same_answers(past: Past, then: Probe, model: nn.Module, coverage: Coverage) -> None:
-    """Raise ValueError where the model computes something else, though weights and settings agree."""
-    now = _present_probe(past, model, coverage)
-    seen: set[int] = set().union(*(rows.seen for rows in past.rows.values()))
-    if not then.differs(now, seen) <= 1:
-        raise ValueError(
-            "the model answers a made input otherwise than when features were gathered, with the same "
-            "frozen weights: it computes something else now (an activation, a scale, a forward pass "
-            "was changed); build it as it was, or begin with a fresh PEGP"
-        )
-
-
-def state_from_past(past: Past, coverage: Coverage) -> dict[str, Any]:
+def memory_to_state(memory: Memory, coverage: Coverage) -> dict[str, Any]:
     """Dicts and lists of tensors and numbers; moments that sites share are stored once.
 
     Args:
-        past: what is known. Its model is asked what it answers on a made input.
+        memory: its model is asked what it answers on a made input.
         coverage: of that model.
     """
-    moments = {id(memory.moment): memory.moment for memory in past.memories.values()}
+    moments = {id(site.moment): site.moment for site in memory.sites.values()}
     order = {key: i for i, key in enumerate(moments)}
-    probe = None if past.model is None else _present_probe(past, past.model, coverage)
+    probe = None if memory.model is None else present_probe(memory, memory.model, coverage)
     state = {
         "format": _FORMAT,
-        "experiences": past.experiences,
-        "trained": list(past.trained),
-        "backbone": past.backbone,
-        "settings": dict(past.settings),
+        "experiences": memory.experiences,
+        "trained": list(memory.trained),
+        "backbone": memory.backbone,
+        "settings": dict(memory.settings),
         "probe": probe and {"call": probe.call, "rows": probe.rows, "outputs": list(probe.outputs)},
         "moments": [moment.to_state() for moment in moments.values()],
         "sites": {
-            name: {"moment": order[id(memory.moment)], **memory_to_state(memory)}
-            for name, memory in past.memories.items()
+            name: {"moment": order[id(site.moment)], **_site_to_state(site)}
+            for name, site in memory.sites.items()
         },
-        "classifiers": {name: rows.state_dict() for name, rows in past.rows.items()},
-        "frozen": dict(past.frozen),
+        "classifiers": {name: _rows_to_state(rows) for name, rows in memory.heads.items()},
+        "frozen": dict(memory.frozen),
     }
     return {**state, "checksum": checks.checksum(state)}
 
 
 @torch.no_grad()
-def past_from_state(
+def memory_from_state(
     state: dict[str, Any], model: nn.Module, coverage: Coverage, check_weights: bool
-) -> Past:
-    """The past that a state describes, after checking all of it against the model.
+) -> Memory:
+    """The memory that a state describes, after checking all of it against the model.
 
     Args:
-        state: as ``state_from_past`` made it.
+        state: as ``memory_to_state`` made it.
         model: with its weights loaded.
         coverage: of that model.
         check_weights: whether weights must not have moved along protected directions.
@@ -199,44 +81,45 @@ def past_from_state(
         ValueError: another format, a damaged value, another backbone, set-up, function, set of sites,
             shape, or other weights.
     """
-    past, probe = _read(state)
-    past = replace(past, model=named_root(model))
-    require_same_model(past, model, coverage)
+    memory, probe = _read(state)
+    memory = replace(memory, model=named_root(model))
+    require_same_model(memory, model, coverage)
     if probe is not None:
-        _require_same_answers(past, probe, model, coverage)
+        require_same_answers(memory, probe, model, coverage)
     tensors = coverage.tensors()
-    for name, memory in past.memories.items():
-        if check_weights and memory.leak(coverage.sites[name].read(tensors)) > _LEAK:
+    for name, site in memory.sites.items():
+        if check_weights and site.moved_along(coverage.sites[name].read(tensors)) > _MOVED:
             raise ValueError(
                 f"the weights of {name} are not those that the state was saved with: load the "
                 "model's weights before the state"
             )
-    return past
+    return memory
 
 
-def _read(state: Any) -> tuple[Past, Probe | None]:
-    """The past, and what the model answered on a made input."""
-    if not isinstance(state, dict) or state.get("format") != _FORMAT:
+def _read(state: Any) -> tuple[Memory, Probe | None]:
+    """The memory, and what the model answered on a made input."""
+    if not isinstance(state, dict) or state.get("format") not in _READ:
         raise ValueError(
-            f"state['format'] must be {_FORMAT}: give what state_dict() returned, by this version"
+            f"state['format'] must be {' or '.join(map(str, _READ))}: give what state_dict() returned, "
+            "by this version or the one before"
         )
     state = checks.entries(state, "state", *_KEYS)
     moments = [
         checks.moment_from_state(entry, f"state['moments'][{i}]")
         for i, entry in enumerate(checks.items(state["moments"], "state['moments']"))
     ]
-    memories = {}
+    sites = {}
     for name, entry in checks.entries(state["sites"], "state['sites']").items():
         path = f"state['sites'][{name!r}]"
-        entry = checks.entries(entry, path, "moment", *MEMORY_KEYS)
+        entry = checks.entries(entry, path, "moment", *_SITE_KEYS)
         number = checks.count(entry["moment"], f"{path}['moment']", below=len(moments))
-        memories[name] = memory_from_state({**entry, "moment": moments[number]}, path)
+        sites[name] = _site_from_state({**entry, "moment": moments[number]}, path)
     probe = _probe_from_state(state["probe"])
-    past = Past(
+    memory = Memory(
         checks.count(state["experiences"], "state['experiences']"),
-        memories,
+        sites,
         {
-            name: ClassifierRows.from_state(entry, f"state['classifiers'][{name!r}]")
+            name: _rows_from_state(entry, f"state['classifiers'][{name!r}]", state["format"])
             for name, entry in checks.entries(state["classifiers"], "state['classifiers']").items()
         },
         _named(state, "frozen", partial(checks.finite, exact=False)),
@@ -248,13 +131,13 @@ def _read(state: Any) -> tuple[Past, Probe | None]:
         _named(state, "settings", checks.text),
         None if probe is None else probe.call,
     )
-    if bool(past.experiences) != bool(memories or past.rows):
+    if bool(memory.experiences) != bool(memory.sites or memory.heads):
         raise checks.damaged(
-            "state['experiences']", past.experiences, "0 exactly where nothing is remembered"
+            "state['experiences']", memory.experiences, "0 exactly where nothing is remembered"
         )
     if checks.checksum({k: v for k, v in state.items() if k != "checksum"}) != state["checksum"]:
         raise checks.damaged("state['checksum']", state["checksum"], "that of all other entries")
-    return past, probe
+    return memory, probe
 
 
 def _named(state: dict[str, Any], key: str, read: Callable[[Any, str], T]) -> dict[str, T]:
@@ -272,3 +155,82 @@ def _probe_from_state(state: Any) -> Probe | None:
     names = [f"state['probe']['outputs'][{i}]" for i in range(len(outputs))]
     rows = checks.count(state["rows"], "state['probe']['rows']")
     return Probe(call, rows, tuple(map(checks.floating, outputs, names)))
+
+
+def _site_to_state(memory: SiteMemory) -> dict[str, Any]:
+    """Tensors and numbers of a memory, without the moment, which sites share."""
+    return {
+        "reference": memory.reference,
+        "bases": [basis.columns for basis in memory.bases],
+        "holds": [basis.holds for basis in memory.bases],
+        "cross": memory.cross,
+        "changed": memory.changed,
+        "output_energy": memory.output_energy,
+    }
+
+
+def _site_from_state(state: dict[str, Any], name: str) -> SiteMemory:
+    """The memory that ``_site_to_state`` described, with its moment beside it.
+
+    Raises:
+        ValueError: a value that can't be, named as a part of ``name``.
+    """
+    moment: Moment = state["moment"]
+    W = checks.finite(state["reference"], f"{name}['reference']", None, None, None)
+    groups, out, d = W.shape
+    if groups != len(moment.of_width(1)) or moment.of_width(d).shape[-1] != d:
+        raise checks.damaged(f"{name}['reference']", W, "of its moment's groups and width")
+    columns = checks.items(state["bases"], f"{name}['bases']")
+    holds = checks.items(state["holds"], f"{name}['holds']")
+    if not len(columns) == len(holds) == groups:
+        raise checks.damaged(
+            f"{name}['bases']", len(columns), f"{groups} bases, each with its holds"
+        )
+    parts = enumerate(zip(columns, holds, strict=True))
+    bases = tuple(checks.basis(U, h, f"{name}['bases'][{g}]", d) for g, (U, h) in parts)
+    cross = checks.finite(state["cross"], f"{name}['cross']", groups, out, d)
+    size = float(W.square().sum()) * float(moment.of_width(d).diagonal(dim1=1, dim2=2).sum())
+    low = -1e-6 * size  # what rounding may leave of zero
+    changed = checks.number(state["changed"], f"{name}['changed']", low)
+    energy = checks.number(state["output_energy"], f"{name}['output_energy']", low)
+    return SiteMemory(W, moment, bases, cross, changed, energy)
+
+
+def _rows_to_state(rows: RowMemory) -> dict[str, Any]:
+    """Tensors, numbers and lists of a head's memory."""
+    return {
+        "seen": sorted(rows.seen),
+        "reference": rows.reference,
+        "basis": rows.basis and asdict(rows.basis),
+        "moment": rows.moment and rows.moment.to_state(),
+    }
+
+
+def _rows_from_state(state: Any, name: str, version: int) -> RowMemory:
+    """The memory that ``_rows_to_state`` described.
+
+    Raises:
+        ValueError: a value that can't be, named as a part of ``name``.
+    """
+    of_experience = ("present",) if version == 3 else ()  # what was taught when it was saved
+    state = checks.entries(state, name, "seen", *of_experience, "reference", "basis", "moment")
+    reference, basis, moment = state["reference"], state["basis"], state["moment"]
+    if reference is not None:
+        reference = checks.finite(reference, f"{name}['reference']", None, None, exact=False)
+    rows, d = (0, 0) if reference is None else reference.shape
+    for key in of_experience:
+        _classes(state, name, key, rows)
+    if (basis is None) != (moment is None) or (reference is None and basis is not None):
+        raise checks.damaged(f"{name}['basis']", basis, "there exactly where its moment is")
+    if basis is not None:
+        basis = checks.entries(basis, f"{name}['basis']", "columns", "holds")
+        basis = checks.basis(basis["columns"], basis["holds"], f"{name}['basis']", d)
+        moment = checks.moment_from_state(moment, f"{name}['moment']")
+        if len(moment.of_width(1)) != 1 or moment.of_width(d).shape[-1] != d:
+            raise checks.damaged(f"{name}['moment']", moment.of_width(d), f"of width {d}")
+    return RowMemory(_classes(state, name, "seen", rows), reference, basis, moment)
+
+
+def _classes(state: Any, name: str, key: str, rows: int) -> frozenset[int]:
+    found = checks.items(state[key], f"{name}[{key!r}]")
+    return frozenset(checks.count(c, f"{name}[{key!r}]", rows) for c in found)

@@ -38,7 +38,7 @@ class Witness(SupervisedPlugin):
 
     def after_update(self, strategy, **kwargs):
         if self.first:
-            self.now |= {"after": self.matrices(), "memories": self.pegp.past.memories}
+            self.now |= {"after": self.matrices(), "memories": self.pegp.memory.sites}
             self.seen[strategy.clock.train_iterations] = self.now
         else:
             self.seen.setdefault(strategy.clock.train_iterations, {})["projected"] = self.matrices()
@@ -102,7 +102,7 @@ def test_ranks_and_energy_are_those_of_bases_and_moments(pet, centred):
     plugin = PEGPPlugin(energy=0.9, protection=Protection(centred=centred), progress=False)
     logger = run(inspected(PETS[pet], plugin=plugin, train_epochs=1), experiences=2)
     ranks, sizes, held, energies = {}, {}, {}, {}
-    for name, memory in plugin.pegp.past.memories.items():
+    for name, memory in plugin.pegp.memory.sites.items():
         width = memory.reference.shape[-1]
         ranks[name], sizes[name] = plugin.ranks()[name]
         held[name] = energies[name] = 0.0
@@ -127,7 +127,7 @@ def test_drift_is_the_plugins_meter(project):
     parts = inspected(plugin=plugin)
     logger = run(parts)
     drift = plugin.drift()
-    energies = {n: m.output_energy for n, m in plugin.pegp.past.memories.items()}
+    energies = {n: m.output_energy for n, m in plugin.pegp.memory.sites.items()}
     drift[""] = sum(drift[n] * energies[n] for n in energies) / sum(energies.values())
     assert logger.latest("Drift") == pytest.approx(drift, rel=1e-9)
     assert drift[""] > 0
@@ -185,7 +185,7 @@ def test_images_of_an_online_stream_count_the_growths_of_bases(figures):
     parts = inspected(plugin=plugin, train_epochs=1)
     by_stream(parts.strategy, online(4, boundaries=False))
     parts.strategy.eval(stream().test_stream)
-    grown = plugin.pegp.past.experiences
+    grown = plugin.pegp.memory.experiences
     assert grown > 3  # tasks
     assert drawn_over(figures) == [("times that bases grew", [*range(1, grown + 1)])] * 2
 
@@ -244,7 +244,7 @@ def test_online_streams_are_told_of_every_growth(train, boundaries):
     plugin.consolidate()
     parts.strategy.eval(stream().test_stream)
     ranks = parts.logger.of("Rank")[""]
-    grown = plugin.pegp.past.experiences
+    grown = plugin.pegp.memory.experiences
     assert grown >= 3 and grown - 1 <= len(ranks) <= grown  # two at the same iteration are one
     assert parts.logger.latest("Rank") == {
         "": sum(rank for rank, _ in plugin.ranks().values()),

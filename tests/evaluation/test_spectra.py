@@ -37,7 +37,7 @@ def test_energies_are_squared_singular_values_of_the_features(centred):
     spectrum = spectra_of(pegp)["blocks.1.attn.qkv.A"]
     found = torch.tensor(spectrum.energies, dtype=torch.float64)
     torch.testing.assert_close(found[: len(expected)], expected, rtol=1e-6, atol=1e-9)
-    basis = pegp.past.memories["blocks.1.attn.qkv.A"].bases[0].columns
+    basis = pegp.memory.sites["blocks.1.attn.qkv.A"].bases[0].columns
     held = (rows @ basis).square().sum() / rows.square().sum()
     assert spectrum.captured == pytest.approx(float(held))
     assert spectrum.captured >= 0.9

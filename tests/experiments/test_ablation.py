@@ -19,7 +19,7 @@ def trained(plugin, pet, experiences=2):
     torch.manual_seed(0)
     for experience in stream().train_stream[:experiences]:
         made.strategy.train(experience, eval_streams=[])
-    return made.plugin.pegp.past.memories
+    return made.plugin.pegp.memory.sites
 
 
 @pytest.mark.parametrize("pet", ["lora", "adapter"])

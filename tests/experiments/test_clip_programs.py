@@ -72,7 +72,7 @@ def test_soft_rows_take_their_share_of_a_step_with_every_pet_of_the_image_side(m
     rows = [(pet, method) for pet in pets]
     for job in clip_results.SECTIONS[0].job.variants(rows, [0], CLIP_METHODS, pets=PETS):
         pegp = job.learner(["A", "B"]).pegp.pegp
-        assert (pegp.protection.eta, pegp.protection.centred) == (share, True)
+        assert (pegp.protection.eta, pegp.settings.rule.centred) == (share, True)
 
 
 def test_losses_are_shares_of_what_each_plain_control_loses_beyond_zero_shot(asked, tmp_path):

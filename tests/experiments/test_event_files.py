@@ -36,20 +36,20 @@ def test_a_run_leaves_every_number_histogram_and_image(recipe, learners, tmp_pat
     flags = ("--no-controls", "--epochs", "2", "--benchmark", "split_glyphs")
     (record,) = recipe("class_incremental", tmp_path, *flags)
     events = events_in(tmp_path / "tensorboard" / "lora-pegp-seed0")
-    past = learners[0].pegp.pegp.past
-    assert past.memories.keys() == record.ranks.keys()
+    memory = learners[0].pegp.pegp.memory
+    assert memory.sites.keys() == record.ranks.keys()
     expected = {metric: {} for metric in ("Rank", "FreeDimensions", "CapturedEnergy", "Drift")}
-    for site, memory in past.memories.items():
-        d = memory.reference.shape[-1]
-        U, C = memory.bases[0].columns.numpy(), memory.moment.matrix[0].numpy()
+    for site, kept in memory.sites.items():
+        d = kept.reference.shape[-1]
+        U, C = kept.bases[0].columns.numpy(), kept.moment.matrix[0].numpy()
         mean, count = C[-1, :d] / C[-1, -1], C[-1, -1]
         C = C[:d, :d] - count * np.outer(mean, mean)  # the PETs' protection is centred
         expected["Rank"][site] = U.shape[1]
         expected["FreeDimensions"][site] = d - U.shape[1]
         expected["CapturedEnergy"][site] = np.trace(U.T @ C @ U) / np.trace(C)
-        expected["Drift"][site] = memory.changed / memory.output_energy
+        expected["Drift"][site] = kept.changed / kept.output_energy
         spectrum = events.Histograms(f"SingularValues/{TRAIN}/{site}")[-1].histogram_value
-        values = np.linalg.eigvalsh(memory.moment.of_width(d)[0].numpy())
+        values = np.linalg.eigvalsh(kept.moment.of_width(d)[0].numpy())
         assert spectrum.max == pytest.approx(np.log10(values[-1]) / 2)
         assert spectrum.num == (values > d * np.finfo(float).eps * values[-1]).sum()
     for metric, by_site in expected.items():
@@ -58,7 +58,7 @@ def test_a_run_leaves_every_number_histogram_and_image(recipe, learners, tmp_pat
             assert logged[-1] == pytest.approx(value, rel=1e-5, abs=1e-9), (metric, site)
         assert events.Scalars(f"{metric}/{TRAIN}")
     for metric in ("RemovedShare", "RemovedGradientShare", "Leak"):
-        for site in ("", *(f"/{site}" for site in past.memories)):
+        for site in ("", *(f"/{site}" for site in memory.sites)):
             (event,) = events.Scalars(f"{metric}/{TRAIN}{site}")
             assert event.step == 6 and 0 < event.value < (1e-3 if metric == "Leak" else 1)
     for tag in (f"RankGrowth/{TRAIN}", f"DriftOverTime/{TRAIN}", f"AccuracyMatrix/{EVAL}"):

@@ -72,7 +72,7 @@ def test_pegp_comes_after_what_changes_gradients_and_the_head_last():
 
 def test_flags_override_a_pets_own_settings_and_are_written_down():
     own, given = learner("pegp"), learner("pegp", lr=0.5, energy=0.25)
-    assert given.pegp.pegp.energy == 0.25 != own.pegp.pegp.energy
+    assert given.pegp.pegp.settings.energy == 0.25 != own.pegp.pegp.settings.energy
     assert {group["lr"] for group in given.optimizer.param_groups} >= {0.5}
     assert given.settings["lr"] == 0.5 != own.settings["lr"]
     assert given.settings["pegp"]["energy"] == "0.25"

@@ -93,7 +93,7 @@ def test_online_streams_find_it_with_the_first_minibatch(boundaries):
     once = {"criterion": nn.CrossEntropyLoss(), "train_epochs": 1}
     strategy = strategy_of(model, plugin, statistics, **once)
     strategy.train(online(4, boundaries), eval_streams=[])
-    assert plugin.pegp.past.rows["fc"].seen == set(range(6))
+    assert plugin.pegp.memory.heads["fc"].seen == set(range(6))
     assert statistics.statistics.counts.tolist() == [6] * 6
 
 
@@ -163,10 +163,10 @@ class TestHeadsForTasks:
             past.append((experience, features(model, experience)))
             heads = now
             strategy.eval(tests[: t + 1])
-        assert len(plugin.pegp.past.rows) == 3
+        assert len(plugin.pegp.memory.heads) == 3
         counts = [s.counts[s.counts > 0].tolist() for s in statistics.of_heads.values()]
         assert counts == [[2, 2]] * 3
-        assert not plugin.ranks().keys() & plugin.pegp.past.rows.keys()
+        assert not plugin.ranks().keys() & plugin.pegp.memory.heads.keys()
 
     def test_a_task_that_comes_again_keeps_its_answers_and_the_other_heads(self):
         model, plugin = built(multitask), PEGPPlugin(energy=1.0, progress=False)

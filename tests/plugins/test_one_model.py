@@ -114,7 +114,7 @@ def test_a_plugin_that_has_learned_nothing_is_free():
     with pytest.raises(ValueError, match="norm.weight"):
         broken.strategy.train(stream().train_stream[0], eval_streams=[])
     run(plugin).strategy.train(stream().train_stream[0], eval_streams=[])
-    assert plugin.pegp.past.experiences == 1
+    assert plugin.pegp.memory.experiences == 1
 
 
 def test_a_state_takes_pegp_to_a_model_that_was_saved_and_built_again():
@@ -124,7 +124,7 @@ def test_a_state_takes_pegp_to_a_model_that_was_saved_and_built_again():
     second.model.load_state_dict(first.model.state_dict())
     first.plugin.load_state_dict(first.plugin.state_dict())
     second.strategy.train(benchmark.train_stream[1], eval_streams=[])
-    assert first.plugin.pegp.past.experiences == 2
+    assert first.plugin.pegp.memory.experiences == 2
 
 
 def test_statistics_of_one_model_do_not_judge_another():

@@ -35,9 +35,9 @@ def test_bases_grow_once_a_task_when_it_is_complete(size, train):
     parts = online_learner(size)
     train(parts.strategy, online(size))
     assert parts.noted.grown == [0, 0, 1, 1, 1, 2, 2, 2, 3]
-    assert parts.plugin.pegp.past.experiences == 3
+    assert parts.plugin.pegp.memory.experiences == 3
     parts.plugin.consolidate()  # nothing is left
-    assert parts.plugin.pegp.past.experiences == 3
+    assert parts.plugin.pegp.memory.experiences == 3
     assert samples_seen(parts.plugin) == 36
 
 
@@ -46,7 +46,7 @@ def test_a_task_that_stops_halfway_counts_when_the_next_begins():
     pieces = list(online(4))
     by_loop(parts.strategy, [pieces[0], *pieces[3:6]])
     assert parts.noted.grown == [0, 1, 1, 2]
-    assert parts.plugin.pegp.past.rows["head"].seen == {0, 1, 2, 3}
+    assert parts.plugin.pegp.memory.heads["head"].seen == {0, 1, 2, 3}
 
 
 @pytest.mark.parametrize("train", [by_stream, by_loop])
@@ -55,9 +55,9 @@ def test_without_boundaries_bases_grow_every_so_many_iterations_and_at_the_end(t
     train(parts.strategy, online(4, boundaries=False))
     assert parts.noted.grown == [0, 1, 1, 2, 2, 3, 3, 4, 4]
     if train is by_loop:  # a single piece does not tell that it is the last one
-        assert parts.plugin.pegp.past.experiences == 4
+        assert parts.plugin.pegp.memory.experiences == 4
         parts.plugin.consolidate()
-    assert parts.plugin.pegp.past.experiences == 5
+    assert parts.plugin.pegp.memory.experiences == 5
     assert samples_seen(parts.plugin) == 36
 
 

@@ -73,9 +73,9 @@ def test_moments_are_those_of_an_explicit_pass_where_nothing_trains(boundaries):
     explicit.begin()
     explicit.gather(all_images())
     explicit.extend()
-    ours, theirs = parts.plugin.pegp.past, explicit.past
-    assert ours.memories.keys() == theirs.memories.keys()
-    for name, memory in theirs.memories.items():
-        torch.testing.assert_close(ours.memories[name].moment.matrix, memory.moment.matrix)
+    ours, theirs = parts.plugin.pegp.memory, explicit.memory
+    assert ours.sites.keys() == theirs.sites.keys()
+    for name, memory in theirs.sites.items():
+        torch.testing.assert_close(ours.sites[name].moment.matrix, memory.moment.matrix)
     ours, theirs = ours.rows["head"], theirs.rows["head"]
     torch.testing.assert_close(ours._moment.matrix, theirs._moment.matrix)

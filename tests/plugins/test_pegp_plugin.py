@@ -56,9 +56,9 @@ def test_replayed_samples_and_inner_evaluation_do_no_harm():
     parts = naive(plugins=[ReplayPlugin(mem_size=4)], criterion=torch.nn.CrossEntropyLoss())
     benchmark = stream()
     parts.strategy.train(benchmark.train_stream[0], eval_streams=[benchmark.test_stream[:1]])
-    moments = parts.plugin.pegp.past.memories["blocks.0.attn.qkv.A"].moment
+    moments = parts.plugin.pegp.memory.sites["blocks.0.attn.qkv.A"].moment
     parts.strategy.train(benchmark.train_stream[1], eval_streams=[benchmark.test_stream[:2]])
-    total = parts.plugin.pegp.past.memories["blocks.0.attn.qkv.A"].moment
+    total = parts.plugin.pegp.memory.sites["blocks.0.attn.qkv.A"].moment
     rows = (total.matrix - moments.matrix)[0, -1, -1]
     assert rows == 2 * 5  # two images of five tokens: what was replayed is not counted
 
@@ -68,7 +68,7 @@ def test_statistics_see_the_evaluation_transform():
     for name, transform in (("augmented", to_noise), ("plain", None)):
         parts = naive(train_epochs=0)
         parts.strategy.train(stream(train_transform=transform).train_stream[0], eval_streams=[])
-        seen[name] = parts.plugin.pegp.past.memories["blocks.0.attn.qkv.A"].moment.matrix
+        seen[name] = parts.plugin.pegp.memory.sites["blocks.0.attn.qkv.A"].moment.matrix
     torch.testing.assert_close(seen["augmented"], seen["plain"])
 
 
@@ -126,8 +126,8 @@ def test_a_strategy_can_be_copied():
     parts.strategy.train(stream().train_stream[0], eval_streams=[])
     twin = copy.deepcopy(parts.strategy)
     twin.train(stream().train_stream[1], eval_streams=[])
-    assert twin.plugins[0].pegp.past.experiences == 2
-    assert parts.plugin.pegp.past.experiences == 1
+    assert twin.plugins[0].pegp.memory.experiences == 2
+    assert parts.plugin.pegp.memory.experiences == 1
 
 
 def test_a_plugin_that_knows_another_model_is_refused():

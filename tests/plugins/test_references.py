@@ -73,7 +73,7 @@ def test_references_are_gathered_once_also_by_a_run_that_goes_on():
     plugin.load_state_dict(plugin.state_dict())
     train(parts, [second])
     assert batches.passes == passes > 0
-    assert plugin.pegp.past.experiences == 3
+    assert plugin.pegp.memory.experiences == 3
 
 
 def test_references_say_nothing_of_texts():

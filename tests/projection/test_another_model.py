@@ -75,7 +75,7 @@ def test_a_state_of_a_model_that_computes_something_else_is_refused(case):
     fresh = PEGP(other)
     with pytest.raises(ValueError, match=message):
         fresh.load_state_dict(pegp.state_dict())
-    assert fresh.past.experiences == 0
+    assert fresh.memory.experiences == 0
 
 
 @pytest.mark.parametrize("change", [quicker, without_epsilon])
@@ -117,7 +117,7 @@ def test_what_changes_no_old_answer_makes_no_other_model(case, pets):
 
 
 def test_no_more_is_kept_of_a_sample_than_its_shape_and_range():
-    call = learned(built()).past.call
+    call = learned(built()).memory.call
     (image,) = call["args"]["items"]
     assert image == {
         "shape": [1, 3, 32, 32],
@@ -151,7 +151,7 @@ def test_a_probe_leaves_no_trace():
     before, state = copy.deepcopy(model.state_dict()), torch.get_rng_state()
     tensors = {name: id(p) for name, p in model.named_parameters()}
     pegp.extend()
-    assert pegp.past.call["kwargs"] == {"entries": {"scale": {"value": 2.0}}}
+    assert pegp.memory.call["kwargs"] == {"entries": {"scale": {"value": 2.0}}}
     assert all(torch.equal(before[name], t) for name, t in model.state_dict().items())
     assert {name: id(p) for name, p in model.named_parameters()} == tensors
     assert torch.equal(torch.get_rng_state(), state) and not seen
@@ -178,7 +178,7 @@ def test_a_model_that_cannot_be_asked_is_still_known_by_its_settings():
     resumed.load_state_dict(pegp.state_dict())
     model.scale = 2.0
     resumed.begin()  # a setting that libraries added since is none that was changed
-    pegp.past.settings["layer"] = "Conv1x1"
+    pegp.memory.settings["layer"] = "Conv1x1"
     with pytest.raises(ValueError, match="layer was Conv1x1 and is Linear"):
         pegp.begin()
 
@@ -212,7 +212,7 @@ def test_a_copy_of_both_together_goes_on():
     pegp.begin({2})
     pegp.gather([X])
     pegp.extend()
-    assert pegp.past.experiences == 2
+    assert pegp.memory.experiences == 2
 
 
 def test_peft_scales_count():

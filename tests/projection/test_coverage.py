@@ -30,8 +30,8 @@ def test_any_trainable_linear_layers_are_protected():
 def test_sites_that_see_the_same_tensor_share_one_moment_for_good(protected):
     model, pegp, optimizer, old = protected(LoRA(2, targets=("fc1",)), Adapter(2))
     for _ in range(2):
-        down = pegp.past.memories["blocks.0.mlp.down"].moment
-        assert pegp.past.memories["blocks.0.mlp.base.fc1.A"].moment is down
+        down = pegp.memory.sites["blocks.0.mlp.down"].moment
+        assert pegp.memory.sites["blocks.0.mlp.base.fc1.A"].moment is down
         pegp.begin({2, 3})
         tune(model, optimizer, pegp, images(2, seed=2), torch.tensor([2, 3]), steps=2)
         pegp.gather([images(2, seed=2)])

@@ -79,7 +79,7 @@ def assert_refused(model, state, *said):
     with pytest.raises(ValueError) as caught:
         pegp.load_state_dict(state)
     assert all(str(part) in str(caught.value) for part in said), caught.value
-    assert pegp.past.experiences == 0 and pegp.ranks() == {}
+    assert pegp.memory.experiences == 0 and pegp.ranks() == {}
 
 
 def assert_all_refused(learned, kind, changes):
@@ -102,7 +102,7 @@ def test_an_undamaged_state_is_taken(learned):
     model, state = learned
     pegp = PEGP(model, freeze_uncovered=True)
     pegp.load_state_dict(copy.deepcopy(state))
-    assert pegp.past.experiences == 2
+    assert pegp.memory.experiences == 2
     assert checksum(pegp.state_dict()) == checksum(state)
 
 

@@ -15,7 +15,7 @@ class KeptFeatures:
 
     def __init__(self, pegp: PEGP) -> None:
         self.pegp = pegp
-        self.past: list[tuple[dict, dict]] = []
+        self.memory: list[tuple[dict, dict]] = []
 
     def keep(self, x: torch.Tensor) -> None:
         inputs: dict[str, torch.Tensor] = {}
@@ -29,14 +29,14 @@ class KeptFeatures:
             self.pegp.model.eval()(x)
         for hook in hooks:
             hook.remove()
-        self.past.append((inputs, self.maps()))
+        self.memory.append((inputs, self.maps()))
 
     def maps(self):
         return {name: weights_of(site) for name, site in self.pegp.coverage.sites.items()}
 
     def drift(self, name: str) -> float:
         now, changed, energy = self.maps()[name], 0.0, 0.0
-        for inputs, then in self.past:
+        for inputs, then in self.memory:
             before, after = apply(then[name], inputs[name]), apply(now, inputs[name])
             changed += float((after - before).square().sum())
             energy += float(before.square().sum())

@@ -12,7 +12,7 @@ from torch import nn
 
 from avl_pegp.pet import LoRA, attach
 from avl_pegp.projection import PEGP, LinearRise
-from avl_pegp.projection.energy import energy_at, require_energy
+from avl_pegp.projection.settings import energy_at, require_energy
 
 shares = st.floats(1e-3, 1.0)
 
@@ -104,7 +104,7 @@ def test_a_mapping_without_patterns_is_refused_at_once():
 def test_every_site_and_the_classifier_have_the_energy_of_their_pattern(protected):
     def ranks(energy):
         _, pegp, _, _ = protected(LoRA(8), energy=energy)
-        return {**pegp.ranks(), "head": pegp.past.rows["head"]._basis.rank}
+        return {**pegp.ranks(), "head": pegp.memory.heads["head"].basis.rank}
 
     low, full = ranks(0.6), ranks(1.0)
     assert all(low[name] < full[name] for name in full)

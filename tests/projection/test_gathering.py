@@ -45,8 +45,8 @@ def test_surroundings_change_nothing_of_what_is_gathered(surroundings, pet):
     model, x = with_pets(PETS[pet]), images(4, seed=1, dtype=torch.float32)
     plain, pegp = gathered(model, x), gathered(model, x, SURROUNDINGS[surroundings])
     assert pegp.ranks() == plain.ranks()
-    for site, memory in pegp.past.memories.items():
-        assert torch.equal(memory.moment.matrix, plain.past.memories[site].moment.matrix)
+    for site, memory in pegp.memory.sites.items():
+        assert torch.equal(memory.moment.matrix, plain.memory.sites[site].moment.matrix)
         assert not memory.bases[0].columns.is_inference()
 
 

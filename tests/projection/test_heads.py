@@ -206,7 +206,7 @@ def test_names_are_the_models_own_in_torchs_wrappers():
         pegp.extend()
     assert wrapped.ranks() == plain.ranks()
     wrapped.load_state_dict(plain.state_dict())
-    assert len(wrapped.past.rows["head"].reference) == CLASSES
+    assert len(wrapped.memory.heads["head"].reference) == CLASSES
 
 
 @pytest.mark.parametrize("pet", [LoRA(4), Prompt(4)], ids=repr)

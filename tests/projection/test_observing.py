@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from avl_pegp.pet import LoRA, Prompt, attach, trainable_tensors
 from avl_pegp.projection import PEGP, Moment
-from avl_pegp.projection.observing import Observer, inference_state
+from avl_pegp.projection.observing import Observer
+from avl_pegp.projection.running import inference_state
 
 
 class Twice(nn.Module):

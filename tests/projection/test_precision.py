@@ -19,7 +19,8 @@ WIDE = 768  # where the rounding of bfloat16, squared, times the width, is 0.05
 
 def rank(x: torch.Tensor, energy: float, protection: Protection | None = None) -> int:
     moment, empty = Moment.of(x), Basis.empty(x.shape[1])
-    return (protection or Protection()).extend(empty, moment, moment, 0, energy).rank
+    (basis,) = (protection or Protection()).extend([empty], moment, moment, energy)
+    return basis.rank
 
 
 def decaying(rows: int, d: int, seed: int = 0) -> torch.Tensor:
@@ -71,7 +72,7 @@ def test_float64_features_show_directions_that_squaring_would_hide(rows, size):
     x = torch.cat([x, torch.zeros(rows, 54, dtype=torch.float64)], dim=1)
     x[:, 40] = size * torch.linspace(-1, 1, rows, dtype=torch.float64)
     moment, empty = Moment.of(x), Basis.empty(64)
-    basis = Protection().extend(empty, moment, moment, 0, 1.0)
+    (basis,) = Protection().extend([empty], moment, moment, 1.0)
     assert basis.rank == 11
     left = x - x @ basis.columns @ basis.columns.mT
     assert left.norm() <= 1e-14 * x.norm()

@@ -36,12 +36,12 @@ def experiences(seed: int, count: int, d: int, rank: int | None = None) -> list[
 
 
 def grown(history: list[np.ndarray], energy: float, protection: Protection) -> Basis:
-    """The basis after the experiences, as the package grows it."""
+    """The basis after the experiences, as the package extends it."""
     basis, total = Basis.empty(history[0].shape[1]), None
     for rows in history:
         gathered = Moment.of(torch.from_numpy(rows))
         total = gathered if total is None else total + gathered
-        basis = protection.extend(basis, gathered, total, 0, energy)
+        (basis,) = protection.extend([basis], gathered, total, energy)
     return basis
 
 

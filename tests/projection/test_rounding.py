@@ -39,7 +39,7 @@ def protected_vit(pet, dtype, spread=1.0):
 def move(pegp, times, seed=0):
     """Let every weight make a free move so many times its size."""
     g, tensors = torch.Generator().manual_seed(seed), pegp.coverage.tensors()
-    for name, memory in pegp.past.memories.items():
+    for name, memory in pegp.memory.sites.items():
         site = pegp.coverage.sites[name]
         weight = site.read(tensors)
         free = memory.project(torch.randn(weight.shape, generator=g, dtype=torch.float64))

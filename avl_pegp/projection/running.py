@@ -1,7 +1,8 @@
-"""Arithmetic in the precision that tensors have, whatever the surroundings ask for."""
+"""How a model is run to observe it: in eval mode, in the weights' own precision, nothing compiled."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import wraps
@@ -61,3 +62,38 @@ def in_full_precision(
                 torch.set_float32_matmul_precision(asked)
 
     return run
+
+
+@contextmanager
+def inference_state(model: nn.Module) -> Iterator[None]:
+    """Eval mode without gradients, in the weights' own precision, nothing compiled.
+
+    Autocast of the surroundings is off: half-precision features would not show the directions that
+    answers depend on. Every module's mode is back as it was afterwards.
+    """
+    modes = {module: module.training for module in model.modules()}
+    kinds = {p.device.type for p in model.parameters()}
+    with ExitStack() as state:
+        state.enter_context(torch.inference_mode(False))
+        state.enter_context(torch.no_grad())
+        state.enter_context(without_autocast(kinds))
+        state.enter_context(nothing_compiled())
+        try:
+            model.eval()
+            yield
+        finally:
+            for module, mode in modes.items():
+                module.training = mode
+
+
+@contextmanager
+def nothing_compiled() -> Iterator[None]:
+    """In this block what ``torch.compile`` made runs as it was written.
+
+    Compiled code does not see hooks that came after it.
+    """
+    if "torch._dynamo" not in sys.modules:  # then nothing was compiled; to import it takes seconds
+        yield
+        return
+    with torch.compiler.set_stance("force_eager"):
+        yield

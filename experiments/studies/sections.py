@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from job import Job
-from methods import METHODS, PETS
-from training import Training
+from runs.job import Job
+from runs.methods import METHODS, PETS
+from runs.training import Training
 
 SMALL = {"train_per_class": 20, "test_per_class": 20}
 DOMAINS = {"n_classes": 10, "train_per_class": 20, "test_per_class": 10}
@@ -60,7 +60,7 @@ def template(setting: str, benchmark: str, **fields: object) -> Job:
 ONE_PASS = Training(epochs=1, batch_size=10)
 
 
-RIVALS = ("joint", "l2", "ewc", "lwf")
+BASELINES = ("joint", "l2", "ewc", "lwf")
 REFITS = ("plain_refit", "pegp_refit")
 SECTIONS = (
     Section(
@@ -68,7 +68,7 @@ SECTIONS = (
         "class_incremental.py --benchmark split_glyphs",
         "All classes seen so far compete; the head is class statistics (`lda`), stored once.",
         template("class_incremental", "split_glyphs"),
-        ("ncm", "plain_tuned", *RIVALS, *REFITS),
+        ("ncm", "plain_tuned", *BASELINES, *REFITS),
         "There is little to gain here: the frozen backbone tells these letters apart already, and "
         "`joint`, which sees everything at once, is the upper bound. What PEGP buys is that "
         "tuning does no harm. Plain tuning loses its accuracy to stale statistics, not to lost "
@@ -81,7 +81,7 @@ SECTIONS = (
         "class_incremental.py --benchmark split_digits",
         "The same with scikit-learn's handwritten digits.",
         template("class_incremental", "split_digits"),
-        ("ncm", *RIVALS, *REFITS),
+        ("ncm", *BASELINES, *REFITS),
         "`joint` sees everything at once. `pegp_refit` tells where LoRA's missing points are: at "
         "95 % of the energy its features are better than those of the first session, and drift by "
         "just so much that the statistics stored early no longer fit. That share was chosen on "
@@ -93,7 +93,7 @@ SECTIONS = (
         "Each experience has new classes *and* another style (plain, inverted, blurred, rotated, "
         "striped).",
         template("class_incremental", "shifted_glyphs"),
-        ("ncm", "plain_tuned", *RIVALS),
+        ("ncm", "plain_tuned", *BASELINES),
         "`joint` sees all styles and classes at once. One experience, of seven classes in one "
         "style, teaches little that helps the others: also without any constraint (`plain`, when "
         "new) there are only three points to be learned over `first_session`, of which PEGP with LoRA "
@@ -104,8 +104,8 @@ SECTIONS = (
         "task_incremental.py --benchmark split_digits --head linear",
         "Only the classes of the test image's own task compete; the head is the trained linear one.",
         template("task_incremental", "split_digits", head="linear"),
-        ("ncm", "lda", *RIVALS),
-        "Where the task is known, tuning pays, and PEGP with LoRA stands above every rival. "
+        ("ncm", "lda", *BASELINES),
+        "Where the task is known, tuning pays, and PEGP with LoRA stands above every baseline. "
         "`joint` alone, which sees all tasks at once, is higher.",
     ),
     Section(
@@ -118,7 +118,7 @@ SECTIONS = (
             head="linear",
             options=DOMAINS,
         ),
-        ("ncm", "lda", *RIVALS),
+        ("ncm", "lda", *BASELINES),
         "Every domain trains the same rows of one linear head, so that forgetting is large even "
         "on the frozen backbone; PEGP, which holds the head to its old answers as well, forgets "
         "less than that. `joint` sees all domains at once. `lda` on the frozen backbone adds each "
@@ -130,7 +130,7 @@ SECTIONS = (
         "online.py --benchmark split_glyphs",
         "Statistics of PEGP and of the head come from the training minibatches themselves.",
         template("online", "split_glyphs", training=ONE_PASS),
-        RIVALS,
+        BASELINES,
         "One pass over so few images teaches the features little: PEGP, `first_session` and the frozen "
         "backbone are level. `joint` sees all tasks mixed.",
     ),

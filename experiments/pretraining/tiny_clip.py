@@ -1,6 +1,6 @@
 """Pretrain the tiny CLIP on captioned glyphs: makes the weights that ship with avl_pegp.
 
-    python experiments/pretrain_tiny_clip.py --out tiny_clip_32_glyphs.safetensors
+    python experiments/pretraining/tiny_clip.py --out tiny_clip_32_glyphs.safetensors
 
 Every epoch sees newly rendered scenes of Latin letters, digits and Greek, but for the held-out
 characters and the held-out pairs of colour and typeface; Cyrillic is not shown either. A caption
@@ -29,16 +29,13 @@ import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from alone import alone
 from open_clip import SimpleTokenizer
 from open_clip.model import CLIP
+from program import WEIGHT_DECAY, alone, flags, train, write_weights
 from torch import Tensor
-from tqdm import tqdm
-from weights_file import write_weights
 
 from avl_pegp.backbones.tiny_clip import create_tiny_clip, packed
 from avl_pegp.benchmarks import normalise, render_scenes
@@ -60,9 +57,6 @@ from avl_pegp.benchmarks.scenes import (
 )
 
 BATCH_SIZE = 128
-LEARNING_RATE = 1e-3
-WEIGHT_DECAY = 0.05
-WARM_UP = 0.05  # of all steps
 TOKEN_STD = 0.1  # open_clip's 0.02 leaves the names that are not shown nearly alike
 MENTIONED = {name: 0.75 if name == "character" else 0.35 for name in ATTRIBUTES}
 AS_PHOTO = 0.3  # share of captions that begin with "a photo of"
@@ -125,41 +119,31 @@ def batches(count: int, seed: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         yield normalise(images[part]), tokenize(captions), true_pairs(scenes[part], said)
 
 
-def optimizer_of(model: CLIP) -> torch.optim.AdamW:
-    """AdamW that decays matrices alone: words that are not in a batch must not fade."""
+def groups_of(model: CLIP) -> list[dict[str, object]]:
+    """Parameter groups that decay matrices alone: words that are not in a batch must not fade."""
     exempt = ("token_embedding.weight", "positional_embedding", "logit_scale")
     decayed = {n: p.ndim > 1 and not n.endswith(exempt) for n, p in model.named_parameters()}
-    groups = [
+    return [
         {
             "params": [p for n, p in model.named_parameters() if decayed[n] is decays],
             "weight_decay": WEIGHT_DECAY * decays,
         }
         for decays in (True, False)
     ]
-    return torch.optim.AdamW(groups, lr=LEARNING_RATE)
 
 
 def pretrain(model: CLIP, args: argparse.Namespace) -> None:
-    """Train all parameters in place: AdamW, linear warm-up, then a cosine down to zero."""
+    """Train all parameters in place."""
+
+    def losses(epoch: int) -> Iterator[Tensor]:
+        for images, tokens, true in batches(args.scenes, args.seed + epoch):
+            image, text, scale = model(images, tokens)
+            yield contrastive_loss(scale * image @ text.mT, true)
+            with torch.no_grad():
+                model.logit_scale.clamp_(max=LARGEST_SCALE)
+
     steps = args.epochs * (args.scenes // BATCH_SIZE)
-    optimizer = optimizer_of(model)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, LEARNING_RATE, total_steps=steps, pct_start=WARM_UP, cycle_momentum=False
-    )
-    model.train()
-    with tqdm(total=steps, unit="step", mininterval=5) as bar:
-        for epoch in range(args.epochs):
-            for images, tokens, true in batches(args.scenes, args.seed + epoch):
-                image, text, scale = model(images, tokens)
-                loss = contrastive_loss(scale * image @ text.mT, true)
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                schedule.step()
-                with torch.no_grad():
-                    model.logit_scale.clamp_(max=LARGEST_SCALE)
-                bar.set_description(f"epoch {epoch + 1}/{args.epochs}, loss {loss.item():.3f}")
-                bar.update()
+    train(model, groups_of(model), losses, args.epochs, steps)
 
 
 @torch.no_grad()
@@ -212,14 +196,10 @@ def tokens_in_use() -> Tensor:
 
 def main() -> None:
     """Read the flags, train, validate, write."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--out", type=Path, required=True, help="safetensors file to write")
-    parser.add_argument("--epochs", type=int, default=24)
+    parser = flags(__doc__, epochs=24)
     parser.add_argument("--scenes", type=int, default=20_000, help="new images an epoch")
-    parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-
-    with alone(args.out, file=True):
+    with alone(parser, args.out):
         torch.manual_seed(args.seed)
         model = create_tiny_clip()
         torch.nn.init.normal_(model.token_embedding.weight, std=TOKEN_STD)

@@ -1,6 +1,6 @@
 """A run looked into: the pictures of docs/inspection.md, of a good run and of bad ones.
 
-    python experiments/inspection.py
+    python experiments/study.py inspection
 
 Trains a LoRA on five pairs of real digits plainly, under PEGP, and under settings that do not suit,
 then a prefix; two to three minutes on a CPU. Writes the figures into docs/inspection, or into --out.
@@ -9,20 +9,21 @@ then a prefix; two to three minutes on a CPU. Writes the figures into docs/inspe
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import class_incremental
 import numpy as np
-from alone import alone
-from avalanche.evaluation import PluginMetric
-from avalanche.training.determinism.rng_manager import RNGManager
-from job import Job
-from learning import learn_experiences
-from methods import METHODS, PETS, Method
+from avalanche.training.plugins import SupervisedPlugin
+from runs.command_line import alone
+from runs.job import Job
+from runs.methods import METHODS, PETS, Method
+from runs.parts import stream_of
+from runs.training import Training
 from torch import Tensor
-from training import Training
 
 from avl_pegp import PEGPPlugin
 from avl_pegp.evaluation import (
@@ -40,7 +41,7 @@ from avl_pegp.evaluation import (
 )
 from avl_pegp.evaluation.metrics import AccuracyMatrix
 
-DOCS = Path(__file__).parents[1] / "docs" / "inspection"
+DOCS = Path(__file__).parents[2] / "docs" / "inspection"
 ENERGY = PETS["lora"].pegp["energy"]
 STREAM = "five pairs of digits"
 RUNS = {  # "none" gathers and measures, but leaves every step as it is
@@ -55,69 +56,53 @@ GOOD = f"PEGP, energy {ENERGY}"
 OLD = 2  # experiences whose features are drawn
 
 
-@dataclass
-class Run:
-    """What was seen of one run.
+class Watch(SupervisedPlugin[Any]):
+    """Writes down after each experience what the pictures need.
 
     Attributes:
         ranks: after each experience.
         new: features of each of the first test experiences right after it was learned; ``end``: at
             the end; ``labels``: of both.
-        mass: ``(blocks, heads, tokens)`` on the first test experience, where there are tokens.
+        mass: ``(blocks, heads, tokens)`` on the first test experience at the end, where there are
+            tokens.
     """
 
-    pegp: PEGPPlugin | None
-    matrix: AccuracyMatrix = ()
-    ranks: list[dict[str, tuple[int, int]]] = field(default_factory=list)
-    new: list[Tensor] = field(default_factory=list)
-    end: list[Tensor] = field(default_factory=list)
-    labels: list[int] = field(default_factory=list)
-    mass: Any = None
-
-
-class Watch(PluginMetric[None]):
-    """Writes down after each experience what the pictures need."""
-
-    def __init__(self, run: Run, tests: Any) -> None:
+    def __init__(self, tests: Sequence[Any]) -> None:
         super().__init__()
-        self.run, self.tests = run, tests
+        self.tests = tests
+        self.pegp: PEGPPlugin | None = None
+        self.matrix: AccuracyMatrix = ()
+        self.ranks: list[dict[str, tuple[int, int]]] = []
+        self.new: list[Tensor] = []
+        self.end: list[Tensor] = []
+        self.labels: list[int] = []
+        self.mass: Any = None
 
-    def result(self) -> None:
-        """Nothing: it is all in the run."""
-
-    def reset(self) -> None:
-        """Nothing."""
-
-    def after_training_exp(self, strategy: Any) -> None:
-        """Bases have grown by now."""
-        if self.run.pegp is not None:
-            self.run.ranks.append(self.run.pegp.ranks())
-        if len(self.run.new) < OLD:
-            dataset = self.tests[len(self.run.new)].dataset
-            features, labels = classifier_features(strategy.model, dataset)
-            self.run.new.append(features)
-            self.run.labels += labels.tolist()
+    def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        """Bases have been extended by now."""
+        self.pegp = next((p for p in strategy.plugins if isinstance(p, PEGPPlugin)), None)
+        if self.pegp is not None:
+            self.ranks.append(self.pegp.ranks())
+        seen = [classifier_features(strategy.model, test.dataset) for test in self.tests[:OLD]]
+        if len(self.new) < OLD:
+            features, labels = seen[len(self.new)]
+            self.new.append(features)
+            self.labels += labels.tolist()
+        self.end = [features for features, _ in seen]
+        masses = token_mass(strategy.model, self.tests[0].dataset)
+        self.mass = np.stack([*masses.values()]) if masses else None
 
 
-def trained(job: Job, name: str, does: Method) -> Run:
+def trained(job: Job, name: str, does: Method) -> Watch:
     """One run of a method, watched."""
     job = replace(job, method=name, does=does)
-    RNGManager.set_random_seeds(job.seed)
-    benchmark = job.stream()
-    learner = job.learner(benchmark.class_names)
-    run, tests = Run(learner.pegp), benchmark.test_stream
+    watch = Watch(stream_of(job).test_stream)
     with TemporaryDirectory() as logs:
-        accuracy, _ = learn_experiences(
-            learner, benchmark, title=job.title, logs=Path(logs), metrics=[Watch(run, tests)]
-        )
-    run.matrix = accuracy.class_incremental
-    run.end = [classifier_features(learner.model, tests[j].dataset)[0] for j in range(OLD)]
-    if job.pet == "prefix":
-        run.mass = np.stack([*token_mass(learner.model, tests[0].dataset).values()])
-    return run
+        watch.matrix = class_incremental.run(job, Path(logs), watch).accuracy_matrix
+    return watch
 
 
-def pictures(runs: dict[str, Run], prefixes: dict[str, Run]) -> dict[str, Any]:
+def pictures(runs: dict[str, Watch], prefixes: dict[str, Watch]) -> dict[str, Any]:
     """Every figure of the page, by the name of its file."""
     plain, good = runs["plain"], runs[GOOD]
     protected = {name: run for name, run in runs.items() if run.pegp and name != "plain"}

@@ -1,6 +1,6 @@
-"""CLIP on three streams, every PET, rivals and controls: docs/clip_results.md by one command.
+"""CLIP on three streams, every PET, baselines and controls: docs/clip_results.md by one command.
 
-    python experiments/clip_results.py --out runs/clip_results
+    python experiments/study.py clip_results --out runs/clip_results
 
 Several runs at a time, each kept when it is done: run the command again to go on after an
 interruption. The page is written once all are there.
@@ -14,16 +14,17 @@ from operator import attrgetter
 from pathlib import Path
 from statistics import mean
 
-from clip_incremental import TEMPLATES
-from clip_methods import CLIP, PETS, REFERENCES
-from job import Job
-from page import FINAL, Rows, grouped, signed, table, winners
-from resumable import many_runs
-from training import Training
+from clip_incremental import TEMPLATES, run
+from runs.clip import REFERENCES
+from runs.job import Job
+from runs.methods import CLIP
+from runs.resumable import many_runs
+from runs.training import Training
 
 from avl_pegp.evaluation import Record, markdown, spread
+from studies.page import FINAL, Rows, grouped, signed, table, winners
 
-PAGE = Path(__file__).parents[1] / "docs" / "clip_results.md"
+PAGE = Path(__file__).parents[2] / "docs" / "clip_results.md"
 Column = Callable[[Record], float]
 UNTOUCHED = ("untouched_characters", "held_out_characters", "other_domain", "colours")
 
@@ -85,9 +86,9 @@ class Section:
     def jobs(self, seeds: Sequence[int]) -> list[Job]:
         """All runs, the same for every seed."""
         rows = [("none", "zero_shot")]
-        for pet, rivals in self.rows.items():
-            rows += [(pet, m) for m in ("plain", "plain_tuned", "first_session", *rivals, "pegp")]
-        return self.job.variants(rows, seeds, CLIP.methods, pets=PETS)
+        for pet, methods in self.rows.items():
+            rows += [(pet, m) for m in ("plain", "plain_tuned", "first_session", *methods, "pegp")]
+        return self.job.variants(rows, seeds, CLIP.methods, pets=CLIP.pets)
 
 
 def template(benchmark: str, epochs: int = 5, **options: object) -> Job:
@@ -117,7 +118,7 @@ def softly_for(pet: str) -> Sequence[str]:
     return () if pet in ("text_lora", "context") else SOFTLY
 
 
-RIVALS = ("lwf", "ewc", "zscl")
+BASELINES = ("lwf", "ewc", "zscl")
 SECTIONS = (
     Section(
         "Class-incremental: ten experiences of five characters, in changing domains",
@@ -127,8 +128,8 @@ SECTIONS = (
         "match upright characters with captions.",
         template("named_glyphs", train_per_class=40),
         {
-            pet: (*(RIVALS if pet == "lora" else ()), *references_for(pet), *softly_for(pet))
-            for pet in PETS
+            pet: (*(BASELINES if pet == "lora" else ()), *references_for(pet), *softly_for(pet))
+            for pet in CLIP.pets
         },
         {**ACCURACIES, "untouched": untouched, **MATCHING},
         "At PEGP's rate plain tuning forgets what it learned in other domains, far beyond what "
@@ -191,31 +192,7 @@ SECTIONS = (
         "was not looked into.",
     ),
 )
-OPENING = """# CLIP
-
-Made by `python experiments/clip_results.py --out runs/clip_results`. Percent, mean ± standard deviation
-over seeds {seeds}; a seed draws the order, the initial weights and the batches, the same for every row.
-The model is the tiny CLIP that ships with the package; numbers of larger ones need a GPU
-([reproduction](reproduction.md)).
-
-- `zero_shot`: nothing is tuned. `plain`: the PET without PEGP. `first_session`: the PET tuned in the
-  first experience only. `plain_tuned`: plain tuning at a quarter of that rate, the share of three that
-  is best over all PETs on seed 0 (`experiments/clip_search.py`, which chose the rivals' rates, too).
-  `pegp_90` and `pegp_75` protect softly: a step loses 90 or 75 % of what lies along old features (η of
-  NSP²; energy 0.95), so that old answers are kept in part only.
-  `zscl` and `pegp_references` are given {references} images such as those of pretraining, to hold on to
-  (the first with captions); no other row sees any. They show none of the untouched characters, nor of
-  the pairs that pretraining left out.
-- Forgetting is best earlier accuracy minus the last. That of `zero_shot` is not 0: as classes join, more
-  compete.
-- Last column: the row's final accuracy (or Last) minus that of PEGP with the same PET (zero_shot: with
-  LoRA), paired by seed. Above 0 the row beats PEGP.
-- PETs' and PEGP's settings were searched by hand on seed 0 of `named_glyphs` with all experiences in one
-  domain. There plain tuning did hardly worse than PEGP, on seed 1 better; that the domain changes was
-  decided after seeing this, and tried on seed 1, which is among those reported. PEGP's settings were not
-  changed after it, though on seed 0 Prompt, Adapter and Prefix are better at a quarter of their rates;
-  the soft rows were added after a search on seed 0.
-"""
+OPENING = (Path(__file__).parent / "clip_results.md").read_text(encoding="utf-8")
 
 
 def share(kept: Sequence[float], lost: Sequence[float]) -> list[str]:
@@ -295,7 +272,7 @@ def jobs_of(seeds: list[int]) -> list[Job]:
 
 
 def main() -> None:
-    args, records = many_runs(__doc__, jobs_of)
+    args, records = many_runs(__doc__, jobs_of, {"clip_incremental": run})
     left = iter(records)
     page = OPENING.format(seeds=", ".join(map(str, args.seeds)), references=REFERENCES)
     for section in SECTIONS:

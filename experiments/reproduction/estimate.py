@@ -7,11 +7,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
-from job import Job
+from runs.job import Job
+from runs.parts import image_size, model_of, pets_of, train_classifier_only
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.backends import mha
 from torch.utils.flop_counter import FlopCounterMode
+
+from avl_pegp import attach
 
 AHEAD = ("domain_incremental", "clip_incremental")  # these evaluate on all of the test stream
 
@@ -40,9 +43,13 @@ class Step:
 
 def measure(job: Job, classes: int) -> Step:
     """Train on one and on two random images, with random weights in the real architecture."""
-    learner = job.learner([f"class {i}" for i in range(classes)])
-    model, device = learner.model, job.machine.device
-    images = torch.rand(2, 3, *job.image_size(), device=device)
+    device = job.machine.device
+    model = model_of(job, [f"class {i}" for i in range(classes)]).to(device)
+    if job.does.has_pet:
+        attach(model, *pets_of(job))
+    else:
+        train_classifier_only(model)
+    images = torch.rand(2, 3, *image_size(job), device=device)
     trained = [p for p in model.parameters() if p.requires_grad]
 
     def forward(count: int) -> None:
@@ -71,7 +78,7 @@ def measure(job: Job, classes: int) -> Step:
         activations=two_kept - one_kept,
         # the gradient of what is trained, and Adam's two
         fixed=size_of(model.parameters()) + 3 * size_of(trained) + 2 * one_kept - two_kept,
-        trained=learner.trained_parameters,
+        trained=sum(p.numel() for p in trained),
     )
 
 
@@ -132,7 +139,7 @@ class Cost:
 def cost_of(job: Job, step: Step, train: int, test: int, experiences: int) -> Cost:
     """What a run costs: training, PEGP's gathering, and evaluation after each experience.
 
-    Not what a rival adds, as LwF's teacher does.
+    Not what a baseline adds, as LwF's teacher does.
 
     Args:
         job: the run.

@@ -1,6 +1,6 @@
 """What looking inside costs: steps with PEGP's metrics and steps without, in turn, in one run.
 
-    python experiments/benchmark_inspection.py
+    python experiments/study.py benchmark_inspection
 
 A tiny vision transformer learns a second experience under PEGP. Blocks of as many steps as lie
 between two looks are timed, one with ``pegp_metrics()`` and TensorBoard's logger, one without, and
@@ -20,10 +20,13 @@ from typing import Any
 
 import torch
 from avalanche.training.plugins import SupervisedPlugin
-from job import Job
-from methods import PETS
+from avalanche.training.supervised import Naive
 from rich.console import Console
+from runs import parts
+from runs.job import Job
+from runs.methods import PETS
 
+from avl_pegp import attach
 from avl_pegp.evaluation import AccuracyImage, AccuracyMatrices
 from avl_pegp.evaluation.site_metrics import SiteMetric
 
@@ -71,13 +74,19 @@ def looks(metric: Any) -> bool:
 
 def measure(pet: str, pairs: int, every: int, logs: Path) -> tuple[Turns, float]:
     """The turns that steps took, and the seconds of what is drawn for one evaluation."""
-    job = Job("class_incremental", "split_glyphs", pet=pet, tuning=PETS[pet], method="pegp")
-    (job,) = job.variants([(pet, "pegp")], [0])
+    (job,) = Job("class_incremental", "split_glyphs").variants([(pet, "pegp")], [0])
     torch.manual_seed(0)
-    benchmark = job.stream()
-    learner, turns = job.learner(benchmark.class_names), Turns(every)
-    strategy = learner.strategy(AccuracyMatrices(len(benchmark.train_stream)), logs, turns)
-    strategy.train_epochs = 1
+    benchmark, turns = parts.stream_of(job), Turns(every)
+    model = parts.model_of(job, benchmark.class_names)
+    attach(model, *parts.pets_of(job))
+    pegp, accuracy = parts.pegp_of(job), AccuracyMatrices(len(benchmark.train_stream))
+    strategy = Naive(
+        model=model,
+        optimizer=parts.optimizer_of(job, model),
+        plugins=[turns, pegp, parts.statistics_of(job)],
+        evaluator=parts.evaluator_of(accuracy, pegp, logs),
+        **parts.training_options(job) | {"device": "cpu"},
+    )
     strategy.train(benchmark.train_stream[0], eval_streams=[])
     turns.seconds = {True: [], False: []}
     steps = math.ceil(len(benchmark.train_stream[1].dataset) / job.training.batch_size)

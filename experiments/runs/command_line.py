@@ -5,28 +5,32 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from alone import alone
-from job import Job
-from methods import VIT, Menu, Method
 from rich.console import Console
-from training import Machine, Training
 
 from avl_pegp.backbones import TRANSFORMS
 from avl_pegp.benchmarks import BENCHMARKS, DATASETS
 from avl_pegp.evaluation import (
     Record,
     accuracy_over_time,
+    alone_at,
     console_table,
     markdown_table,
     prepare_folder,
     write_records,
 )
+from avl_pegp.evaluation.folders import require_empty
 from avl_pegp.plugins.progress import bars
 from avl_pegp.projection.energy import require_energy
+from runs.job import Job, Run
+from runs.methods import VIT, Menu, Method
+from runs.parts import image_size, model_of, stream_of
+from runs.training import Machine, Training
 
 MADE_HERE = ("split_glyphs", "split_digits", "shifted_glyphs")
 BY_CLASS = (  # of downloaded data
@@ -41,13 +45,33 @@ BY_CLASS = (  # of downloaded data
 )
 
 
-def run_all(jobs: Sequence[Job], out: Path, quiet: bool = False) -> None:
+@contextmanager
+def alone(out: Path, *, file: bool = False, new: bool = False) -> Iterator[None]:
+    """As ``alone_at``, for a program: where the place is taken, it ends as after a wrong flag.
+
+    Args:
+        out: what ``--out`` named.
+        file: it is a file to write, not a folder.
+        new: the folder must be empty still.
+    """
+    with ExitStack() as held:
+        try:
+            held.enter_context(alone_at(out, file=file))
+            if new:
+                require_empty(out)
+        except ValueError as error:
+            print(f"{Path(sys.argv[0]).name}: error: {error}", file=sys.stderr)
+            raise SystemExit(2) from error
+        yield
+
+
+def run_all(jobs: Sequence[Job], run: Run, out: Path, quiet: bool = False) -> None:
     """Run one job after another; the folder always holds the records of those that are done."""
     records: list[Record] = []
     with alone(out, new=True):
         with bars(shown=not quiet):
             for job in jobs:
-                records.append(job.run(out / "tensorboard" / job.name))
+                records.append(run(job, out / "tensorboard" / job.name))
                 write_records(records, out / "results.json")
         for pet in dict.fromkeys(job.pet for job in jobs):
             draw(records, pet, out)
@@ -131,7 +155,7 @@ def jobs_of(
         given = (args.data_root, args.options, args.class_order, args.weights, base.template)
         if any(given) or args.backbone != menu.backbone:
             # What is missing, broken or wrong is found before time is spent.
-            base.model(base.stream().class_names)
+            model_of(base, stream_of(base).class_names)
         prepare_folder(args.out)
     except (ValueError, TypeError, RuntimeError, OSError) as error:
         parser.error(str(error))
@@ -186,7 +210,7 @@ def check(args: argparse.Namespace, methods: Mapping[str, Method]) -> None:
 
 def check_size(job: Job) -> None:
     """Refuse a backbone whose images are of another size than those made here."""
-    height, _ = job.image_size()
+    height, _ = image_size(job)
     if job.benchmark in BENCHMARKS and height != 32:
         raise ValueError(
             f"--backbone {job.backbone} takes images of {height} pixels, and {job.benchmark} has 32: "

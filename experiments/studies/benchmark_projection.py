@@ -1,6 +1,6 @@
 """What projection costs: steps and gathering passes with PEGP and without, in turn, in one run.
 
-    python experiments/benchmark_projection.py --repeat 20 --seeds 0 1
+    python experiments/study.py benchmark_projection --repeat 20 --seeds 0 1
 
 A tiny vision transformer with LoRA learns a second experience. In turn are timed a plain training
 step and one under PEGP, then a plain pass in eval mode and one that gathers, and the same where every

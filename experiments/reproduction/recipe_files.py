@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
-from recipe import Pegp, Recipe, Size, merged
-from training import Training
+from runs.training import Training
+
+from reproduction.recipe import Pegp, Recipe, Size, merged
 
 try:
     import tomllib
 except ModuleNotFoundError:  # Python 3.10
     import tomli as tomllib
 
-FOLDER = Path(__file__).parent / "reproduction"
+FOLDER = Path(__file__).parent
 PROTOCOL = "protocol.toml"
 
 

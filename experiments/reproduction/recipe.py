@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from clip_methods import CLIP, OF_PRETRAINING
-from job import RANDOM, Job
-from methods import VIT, Menu, Method, Tuning
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
-from recipe_pets import make_pets
-from training import Machine, Training
+from runs.job import RANDOM, Job
+from runs.methods import CLIP, OF_PRETRAINING, VIT, Menu, Method, Tuning, Values
+from runs.training import Machine, Training
 
 from avl_pegp.backbones import TRANSFORMS
 from avl_pegp.benchmarks import DATASETS
-from avl_pegp.plugins import ContextPerExperiencePlugin
 from avl_pegp.projection import Protection
+from reproduction.recipe_pets import pets_of
 
 MENUS = {"clip_incremental": CLIP}  # of other settings it is VIT
 Published = tuple[float, float] | tuple[float]
@@ -38,10 +36,10 @@ class Pegp(Strict):
     centred: bool = False
     eta: float = 1.0
 
-    def arguments(self) -> dict[str, Any]:
-        """As the plugin takes them."""
+    def arguments(self) -> Values:
+        """As the plugin takes them, in plain values."""
         protection = Protection(memory=self.memory, centred=self.centred, eta=self.eta)
-        return {"energy": self.energy, "project": self.project, "protection": protection}
+        return {"energy": self.energy, "project": self.project, "protection": asdict(protection)}
 
 
 class Size(Strict):
@@ -107,7 +105,7 @@ class Recipe(Strict):
     @field_validator("pet")
     @classmethod
     def _pet(cls, value: Any) -> Any:
-        make_pets(value)
+        pets_of(value)
         return value
 
     @model_validator(mode="after")
@@ -182,11 +180,12 @@ class Recipe(Strict):
         )
 
     def _tuning(self) -> Tuning:
-        pets, pegp = make_pets(self.pet), self.pegp.arguments()
+        pets, pegp = pets_of(self.pet), self.pegp.arguments()
         if not self.context_per_experience:
             return Tuning(pets, self.lr, pegp)
         free = {"exclude": ("*.vectors.weight",)}
-        return Tuning(pets, self.lr, pegp | free, plugins=(ContextPerExperiencePlugin,))
+        own = {"kind": "context_per_experience"}
+        return Tuning(pets, self.lr, pegp | free, plugins=(own,))
 
 
 def _menu(setting: str | None) -> Menu:

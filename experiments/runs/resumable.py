@@ -7,23 +7,28 @@ import io
 import multiprocessing
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 
-from alone import alone
-from job import Job
 from tqdm.auto import tqdm
 
 from avl_pegp.evaluation import Record, read_records, write_records
+from runs.command_line import alone
+from runs.job import Job, Run
+from runs.older import translated
 
 
-def complete(jobs: Sequence[Job], folder: Path, workers: int) -> list[Record]:
+def complete(
+    jobs: Sequence[Job], recipes: Mapping[str, Run], folder: Path, workers: int
+) -> list[Record]:
     """The records of all jobs; those that the folder already holds are not run again.
 
     Args:
         jobs: in the order of the records.
+        recipes: by setting what does its runs: a function at the top of its file, so that workers
+            find it; the file of the program itself will do.
         folder: one file a run, and TensorBoard's logs.
         workers: processes, of one thread each.
 
@@ -32,13 +37,15 @@ def complete(jobs: Sequence[Job], folder: Path, workers: int) -> list[Record]:
         RuntimeError: a run failed; it is named, and what caused it stands above.
     """
     missing = missing_of(jobs, folder)
-    paths = [folder / f"{label(job)}.json" for job in jobs]
+    paths = [folder / f"{job.label}.json" for job in jobs]
     kept = len(jobs) - len(missing)
     bar = tqdm(total=len(jobs), initial=kept, unit="run", smoothing=0.1, disable=None)
     # Fresh processes: a forked one would inherit threads that torch has already started.
     context = multiprocessing.get_context("spawn")
     with _single_threads(), ProcessPoolExecutor(workers, context) as pool:
-        waiting = {pool.submit(_run, job, path): path for job, path in missing}
+        waiting = {
+            pool.submit(_run, recipes[job.setting], job, path): path for job, path in missing
+        }
         try:
             for future in as_completed(waiting):
                 done = waiting[future].stem
@@ -59,17 +66,20 @@ def missing_of(jobs: Sequence[Job], folder: Path) -> list[tuple[Job, Path]]:
         ValueError: the folder holds a run of the same name with other settings, or two jobs have one.
         OSError: the folder can't be made.
     """
-    names = Counter(map(label, jobs))
+    names = Counter(job.label for job in jobs)
     if twice := [name for name in names if names[name] > 1]:
         raise ValueError(f"{twice[0]} is asked for twice: give each seed once")
-    paths = [(job, folder / f"{label(job)}.json") for job in jobs]
+    paths = [(job, folder / f"{job.label}.json") for job in jobs]
     missing = [(job, path) for job, path in paths if not is_done(job, path)]
     folder.mkdir(parents=True, exist_ok=True)
     return missing
 
 
 def many_runs(
-    doc: str, jobs_of: Callable[[list[int]], list[Job]], seeds: Sequence[int] = (1, 2, 3)
+    doc: str | None,
+    jobs_of: Callable[[list[int]], list[Job]],
+    recipes: Mapping[str, Run],
+    seeds: Sequence[int] = (1, 2, 3),
 ) -> tuple[argparse.Namespace, list[Record]]:
     """A program of many runs: its flags, and the records of the jobs that they ask for.
 
@@ -78,6 +88,7 @@ def many_runs(
     Args:
         doc: what ``--help`` says.
         jobs_of: the jobs for these seeds.
+        recipes: by setting what does its runs.
         seeds: where none are given.
     """
     parser = argparse.ArgumentParser(
@@ -95,22 +106,14 @@ def many_runs(
     except (ValueError, OSError) as error:
         parser.error(f"--out {args.out}: {error}")
     with alone(args.out):
-        return args, complete(jobs, args.out, args.workers)
-
-
-def label(job: Job) -> str:
-    """Names a run among those of all settings, and of streams cut otherwise."""
-    cut = {name: value for name, value in job.options.items() if isinstance(value, int)}
-    options = "".join(f"-{name}={value}" for name, value in sorted(cut.items()))
-    boundaries = "" if job.boundaries else "-no_boundaries"
-    return f"{job.setting}-{job.benchmark}{options}{boundaries}-{job.head}-{job.name}"
+        return args, complete(jobs, recipes, args.out, args.workers)
 
 
 def is_done(job: Job, path: Path) -> bool:
     """Whether the run's record is there; one of other settings is refused."""
     if not path.exists():
         return False
-    then, now = record_in(path).config["job"], job.described()
+    then, now = translated(record_in(path).config["job"]), job.described()
     other = sorted(name for name in now if then.get(name, "nothing") != now[name])
     if other:
         name = other[0]
@@ -147,7 +150,7 @@ def _single_threads() -> Iterator[None]:
         os.environ.update(before)
 
 
-def _run(job: Job, path: Path) -> None:
+def _run(run: Run, job: Job, path: Path) -> None:
     logs = path.parent / "tensorboard" / path.stem
     with redirect_stderr(io.StringIO()):  # no bars but that of the whole
-        write_records([job.run(logs)], path)
+        write_records([run(job, logs)], path)

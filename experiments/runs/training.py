@@ -1,4 +1,4 @@
-"""How the optimizer goes through an experience: plain values that a record can hold."""
+"""How the optimizer goes through an experience, and where: plain values that a record can hold."""
 
 from __future__ import annotations
 

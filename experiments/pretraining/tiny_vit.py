@@ -1,6 +1,6 @@
 """Pretrain the tiny ViT on rendered Latin letters: makes the weights that ship with avl_pegp.
 
-    python experiments/pretrain_tiny_vit.py --out tiny_vit_32_latin.safetensors
+    python experiments/pretraining/tiny_vit.py --out tiny_vit_32_latin.safetensors
 
 The defaults (16 epochs of 400 images a letter, seed 0) took 6.5 minutes on 2 CPU cores and reached
 98.8 % on the 41 classes of newly rendered letters. The loss stays near that of guessing for the
@@ -17,24 +17,18 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from alone import alone
+from program import alone, flags, train, write_weights
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
-from tqdm import tqdm
-from weights_file import write_weights
 
 from avl_pegp.backbones.tiny_vit import PRETRAINING_CHARACTERS, create_tiny_vit
 from avl_pegp.benchmarks import normalise, render_glyphs
 
 LOOK_ALIKES = ("Cc", "Il", "Kk", "Oo", "Pp", "Ss", "Uu", "Vv", "Ww", "Xx", "Zz")
 BATCH_SIZE = 128
-LEARNING_RATE = 1e-3
-WEIGHT_DECAY = 0.05
-WARM_UP = 0.05  # of all steps
 VALIDATION_SEED_OFFSET = 1_000_000  # far from the seeds of the epochs, which count up from --seed
 
 
@@ -57,23 +51,14 @@ def batches(per_class: int, seed: int, classes: Tensor) -> Iterator[tuple[Tensor
 
 
 def pretrain(model: VisionTransformer, classes: Tensor, args: argparse.Namespace) -> None:
-    """Train all parameters in place: AdamW, linear warm-up, then a cosine down to zero."""
+    """Train all parameters in place."""
+
+    def losses(epoch: int) -> Iterator[Tensor]:
+        for images, targets in batches(args.per_class, args.seed + epoch, classes):
+            yield F.cross_entropy(model(images), targets, label_smoothing=0.1)
+
     steps = args.epochs * -(-len(PRETRAINING_CHARACTERS) * args.per_class // BATCH_SIZE)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, LEARNING_RATE, total_steps=steps, pct_start=WARM_UP, cycle_momentum=False
-    )
-    model.train()
-    with tqdm(total=steps, unit="step") as bar:
-        for epoch in range(args.epochs):
-            for images, targets in batches(args.per_class, args.seed + epoch, classes):
-                loss = F.cross_entropy(model(images), targets, label_smoothing=0.1)
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                schedule.step()
-                bar.set_description(f"epoch {epoch + 1}/{args.epochs}, loss {loss.item():.3f}")
-                bar.update()
+    train(model, [{"params": [*model.parameters()]}], losses, args.epochs, steps)
 
 
 @torch.no_grad()
@@ -89,14 +74,10 @@ def validation_accuracy(model: VisionTransformer, classes: Tensor, seed: int) ->
 
 def main() -> None:
     """Read the flags, train, validate, write."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--out", type=Path, required=True, help="safetensors file to write")
-    parser.add_argument("--epochs", type=int, default=16)
+    parser = flags(__doc__, epochs=16)
     parser.add_argument("--per-class", type=int, default=400, help="images a character and epoch")
-    parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-
-    with alone(args.out, file=True):
+    with alone(parser, args.out):
         torch.manual_seed(args.seed)
         classes = classes_of_characters()
         model = create_tiny_vit(num_classes=int(classes.max()) + 1)

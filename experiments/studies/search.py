@@ -1,32 +1,35 @@
 """Find the settings of every method the same way: eight candidates each, on seeds not reported.
 
-    python experiments/search.py --out runs/search
+    python experiments/study.py search --out runs/search
 
 Streams are shifted_glyphs, class-incremental, and on the first seed domain_glyphs, with other images,
-orders and initial weights than those that results are reported on. Rivals are searched in strength and
-learning rate, PEGP in energy and protection at the PET's rate; plain and first_session, which have
+orders and initial weights than those that results are reported on. Baselines are searched in strength
+and learning rate, PEGP in energy and protection at the PET's rate; plain and first_session, which have
 nothing else, in the rate. Prints tables, and of each method the best by final and average accuracy,
-averaged over streams: what methods.py takes over. Run it again to go on.
+averaged over streams: what runs/methods.py takes over. Run it again to go on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from itertools import groupby
 from statistics import mean
 from typing import Any, Literal
 
-from job import Job
-from methods import Method
-from page import table
-from resumable import many_runs
-from sections import DOMAINS, SMALL, template
+import class_incremental
+import domain_incremental
+from runs.job import Job, Run
+from runs.methods import Method, protected
+from runs.resumable import many_runs
 
 from avl_pegp.evaluation import Record
-from avl_pegp.plugins import EWCPlugin, L2Plugin, LwFPlugin
-from avl_pegp.projection import Protection
+from studies.page import table
+from studies.sections import DOMAINS, SMALL, template
 
+RECIPES: dict[str, Run] = {
+    "class_incremental": class_incremental.run,
+    "domain_incremental": domain_incremental.run,
+}
 SEEDS = (0, 4)  # results are reported on others
 STREAMS = (  # images are of seed 1, and reported are those of seed 0
     template("class_incremental", "shifted_glyphs", options={**SMALL, "seed": 1}),
@@ -34,14 +37,13 @@ STREAMS = (  # images are of seed 1, and reported are those of seed 0
 )
 
 
-def pegp(energies: Sequence[float], **settings: Any) -> dict[str, Method]:
+def pegp(
+    energies: Sequence[float], *, centred: bool = True, rebase: bool = False
+) -> dict[str, Method]:
     """PEGP with these energies, and settings in the place of the PET's own."""
-    protection = Protection(centred=settings.get("centred", True))
-    rebase = settings.get("rebase", False)
-    kind = "rebase" if rebase else "centred" if protection.centred else "uncentred"
+    kind = "rebase" if rebase else "centred" if centred else "uncentred"
     return {
-        f"{kind} {e:g}": Method(pegp={"energy": e, "protection": protection, "rebase": rebase})
-        for e in energies
+        f"{kind} {e:g}": Method(pegp=protected(e, centred=centred, rebase=rebase)) for e in energies
     }
 
 
@@ -51,13 +53,13 @@ def rates(name: str, tunes: Literal["always", "first"]) -> dict[str, Method]:
     return {f"{name} x{f:g}": Method(tunes, lr_factor=f) for f in factors}
 
 
-def rival(
-    name: str, plugin: Callable[[float], Any], strengths: Sequence[float]
-) -> dict[str, Method]:
-    """A rival at several strengths and two learning rates."""
+def baseline(kind: str, strengths: Sequence[float], **arguments: Any) -> dict[str, Method]:
+    """A baseline at several strengths and two learning rates."""
     return {
-        f"{name} {strength:g} x{f:g}": Method(rival=partial(plugin, strength), lr_factor=f)
-        for strength in strengths
+        f"{kind} {s:g} x{f:g}": Method(
+            baseline={"kind": kind, "strength": s, **arguments}, lr_factor=f
+        )
+        for s in strengths
         for f in (0.25, 1)
     }
 
@@ -69,9 +71,9 @@ CANDIDATES: dict[str, dict[str, Method]] = {
     "lora": {
         **rates("plain", "always"),
         **rates("first_session", "first"),
-        **rival("l2", L2Plugin, (0.1, 1, 10, 100)),
-        **rival("ewc", partial(EWCPlugin, samples=100), (1e3, 1e4, 1e5, 1e6)),
-        **rival("lwf", LwFPlugin, (1, 3, 10, 30)),
+        **baseline("l2", (0.1, 1, 10, 100)),
+        **baseline("ewc", (1e3, 1e4, 1e5, 1e6), samples=100),
+        **baseline("lwf", (1, 3, 10, 30)),
         **EITHER,
         **REBASE,
     },
@@ -91,7 +93,7 @@ def jobs_of(seeds: list[int]) -> list[Job]:
 
 
 def main() -> None:
-    _, records = many_runs(__doc__, jobs_of, SEEDS)
+    _, records = many_runs(__doc__, jobs_of, RECIPES, SEEDS)
     for stream in STREAMS:
         print(table([r for r in records if r.benchmark == stream.benchmark], reference=None), "\n")
     for (pet, _), candidates in groupby(ROWS, key=family):

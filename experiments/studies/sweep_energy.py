@@ -1,6 +1,6 @@
 """Stability against plasticity: what each share of protected energy keeps, and what it leaves to learn.
 
-    python experiments/sweep_energy.py --out runs/energy
+    python experiments/study.py sweep_energy --out runs/energy
 
 Runs PEGP with several energies on shifted_glyphs and draws, one line a PET, accuracy on the newest
 experience against forgetting, both task-aware. Several runs at a time; run it again to go on after
@@ -12,15 +12,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from job import Job
-from methods import PETS, Method
-from page import grouped, table
-from resumable import many_runs
-from sections import template
+import class_incremental
+from runs.job import Job
+from runs.methods import PETS, Method
+from runs.resumable import many_runs
 
 from avl_pegp.evaluation import new_task_accuracy, stability_plasticity
+from studies.page import grouped, table
+from studies.sections import template
 
-FIGURE = Path(__file__).parents[1] / "docs" / "energy.png"
+FIGURE = Path(__file__).parents[2] / "docs" / "energy.png"
 ENERGIES = (0.5, 0.9, 0.97, 0.995, 1.0)
 METHODS = {f"energy {energy:g}": Method(pegp={"energy": energy}) for energy in ENERGIES}
 LABELS = {name: name.removeprefix("energy ") for name in METHODS}
@@ -34,7 +35,7 @@ def jobs_of(seeds: list[int]) -> list[Job]:
 
 
 def main() -> None:
-    args, records = many_runs(__doc__, jobs_of)
+    args, records = many_runs(__doc__, jobs_of, {"class_incremental": class_incremental.run})
     lines: dict[str, dict[str, Any]] = {pet: {} for pet in PETS}
     for (pet, method), group in grouped(records).items():
         lines[pet][LABELS.get(method, f"*{method}")] = (

@@ -1,6 +1,6 @@
 """Write miniatures of the data sets, each in its own layout, to try programs without a download.
 
-    python experiments/miniature.py --out miniatures --only cub200 domainnet
+    python tests/miniature.py --out miniatures --only cub200 domainnet
     python experiments/class_incremental.py --benchmark split_cub200 --data-root miniatures/cub200 ...
 
 A miniature has all classes (and domains, sessions, lists) of the original but two or three images of
@@ -29,7 +29,7 @@ TRAIN, TEST = 2, 1  # images of a class
 DOMAINS = ("clipart", "infograph", "painting", "quickdraw", "real", "sketch")
 CORE50_SESSIONS, CORE50_OBJECTS = 11, 50
 # PEGP's hundred; prompts of CLIP need WordNet ids that are real.
-IMAGENET100 = Path(__file__).parent / "reproduction/clip_imagenet100/classes.txt"
+IMAGENET100 = Path(__file__).parents[1] / "experiments/reproduction/clip_imagenet100/classes.txt"
 
 
 def new_folder(root: Path | str) -> Path:

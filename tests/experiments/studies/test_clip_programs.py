@@ -6,11 +6,11 @@ from collections import Counter
 from dataclasses import replace
 
 import clip_incremental
-import clip_results
-import clip_search
 import pytest
-import resumable
-from clip_methods import CLIP_METHODS, PETS
+from runs import parts, resumable
+from runs.methods import CLIP_METHODS
+from runs.methods import CLIP_PETS as PETS
+from studies import clip_results, clip_search
 
 #: What is forgotten, lost on what is untouched, and hallucinated in these made-up runs.
 COST = {"zero_shot": 0.1, "plain": 0.4, "plain_tuned": 0.2, "pegp": 0.15}
@@ -34,7 +34,7 @@ def asked(monkeypatch, tmp_path, record, launch):
     def run(program, *flags):
         found = []
 
-        def made_up(jobs, folder, workers):
+        def made_up(jobs, recipes, folder, workers):
             found.extend(jobs)
             return [made_of(job) for job in jobs]
 
@@ -49,7 +49,7 @@ def asked(monkeypatch, tmp_path, record, launch):
 def test_runs_are_well_formed_and_have_names_of_their_own(asked, program):
     jobs = asked(program, "--seeds", "1", "2")
     assert {job.seed for job in jobs} == {1, 2}
-    assert max(Counter(map(resumable.label, jobs)).values()) == 1
+    assert max(Counter(job.label for job in jobs).values()) == 1
     for job in jobs:
         assert job.benchmark in clip_incremental.TEMPLATES
         assert (job.pet in PETS) if job.does.has_pet else (job.pet == "none")
@@ -71,7 +71,7 @@ def test_soft_rows_take_their_share_of_a_step_with_every_pet_of_the_image_side(m
     assert {*PETS} - {*pets} == {"text_lora", "context"}
     rows = [(pet, method) for pet in pets]
     for job in clip_results.SECTIONS[0].job.variants(rows, [0], CLIP_METHODS, pets=PETS):
-        pegp = job.learner(["A", "B"]).pegp.pegp
+        pegp = parts.pegp_of(job).pegp
         assert (pegp.protection.eta, pegp.protection.centred) == (share, True)
 
 

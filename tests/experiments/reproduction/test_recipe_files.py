@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from recipe_files import FOLDER, PROTOCOL, load
+from reproduction.recipe_files import FOLDER, PROTOCOL, load
 
 WRONG = """
 hed = "lda"

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import pytest
 import torch
-from ablation import SampleAxisPlugin
 from models import PETS
 from streams import naive, stream
+from studies.ablation import SampleAxisPlugin
 
 from avl_pegp import PEGPPlugin
 
 SAMPLES = 2  # in each experience of the stream
 
 
-def trained(plugin, pet, experiences=2):
-    """Bases after some experiences, by site."""
-    made = naive(PETS[pet], plugin=plugin(energy=0.999, progress=False), train_epochs=2)
+def trained(pet, *more, experiences=2):
+    """Bases after some experiences, by site; with more plugins behind PEGP's."""
+    plugin = PEGPPlugin(energy=0.999, progress=False)
+    made = naive(PETS[pet], plugin=plugin, plugins=more, train_epochs=2)
     torch.manual_seed(0)
     for experience in stream().train_stream[:experiences]:
         made.strategy.train(experience, eval_streams=[])
@@ -24,7 +25,7 @@ def trained(plugin, pet, experiences=2):
 
 @pytest.mark.parametrize("pet", ["lora", "adapter"])
 def test_bases_have_the_shape_of_channels_and_span_samples(pet):
-    for memory in trained(SampleAxisPlugin, pet).values():
+    for memory in trained(pet, SampleAxisPlugin()).values():
         (basis,) = memory.bases
         assert basis.columns.shape == (memory.dimension, basis.rank)
         eye = torch.eye(basis.rank, dtype=torch.float64)
@@ -37,7 +38,7 @@ def test_bases_have_the_shape_of_channels_and_span_samples(pet):
 
 @pytest.mark.parametrize("pet", ["lora", "adapter"])
 def test_bases_are_others_than_pegps_at_the_same_sites(pet):
-    wrong, right = (trained(plugin, pet, 1) for plugin in (SampleAxisPlugin, PEGPPlugin))
+    wrong, right = (trained(pet, *more, experiences=1) for more in ([SampleAxisPlugin()], []))
     assert wrong.keys() == right.keys()
     wide = {name: memory for name, memory in right.items() if memory.dimension > 60}
     assert wide  # in the others PEGP protects every direction
@@ -50,5 +51,5 @@ def test_bases_are_others_than_pegps_at_the_same_sites(pet):
 
 
 def test_a_bias_counts_as_a_channel():
-    memories = trained(SampleAxisPlugin, "adapter", 1).values()
+    memories = trained("adapter", SampleAxisPlugin(), experiences=1).values()
     assert {memory.dimension for memory in memories} == {64 + 1, 4 + 1}  # width and bottleneck

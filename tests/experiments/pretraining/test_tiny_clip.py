@@ -2,7 +2,7 @@
 
 import random
 
-import pretrain_tiny_clip as program
+import tiny_clip as program
 import torch
 
 from avl_pegp.benchmarks.scenes import HELD_OUT_PAIRS, Scene

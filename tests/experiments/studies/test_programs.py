@@ -10,16 +10,14 @@ from dataclasses import fields
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-import ablation
 import pytest
-import results
-import resumable
-import search
-import sections
-import sweep_energy
-from methods import METHODS, PETS, VIT
+from runs import parts, resumable
+from runs.methods import METHODS, PETS, VIT
+from studies import ablation, results, search, sections, sweep_energy
 
+from avl_pegp import attach
 from avl_pegp.evaluation import Record
+from avl_pegp.pet import trainable_tensors
 
 PROGRAMS = (results, ablation, search, sweep_energy)
 MARKS = "<!-- results: begin -->\nold\n<!-- results: end -->"
@@ -38,7 +36,7 @@ def asked(monkeypatch, tmp_path, record, launch):
     def run(program, *flags):
         found = []
 
-        def made_up(jobs, folder, workers):
+        def made_up(jobs, recipes, folder, workers):
             found.extend(jobs)
             return [made_of(job, record) for job in jobs]
 
@@ -47,6 +45,16 @@ def asked(monkeypatch, tmp_path, record, launch):
         return found
 
     return run
+
+
+def model_of(job):
+    """As a recipe makes it."""
+    model = parts.model_of(job, ["a class"] * 3)
+    if job.does.has_pet:
+        attach(model, *parts.pets_of(job))
+    else:
+        parts.train_classifier_only(model)
+    return model
 
 
 def made_of(job, record) -> Record:
@@ -61,7 +69,7 @@ def made_of(job, record) -> Record:
 def test_runs_are_well_formed_and_have_names_of_their_own(asked, program):
     jobs = asked(program, "--seeds", "1", "2")
     assert {job.seed for job in jobs} == {1, 2}
-    assert max(Counter(map(resumable.label, jobs)).values()) == 1
+    assert max(Counter(job.label for job in jobs).values()) == 1
     for job in jobs:
         setting = importlib.import_module(job.setting)
         method = job.does
@@ -69,19 +77,19 @@ def test_runs_are_well_formed_and_have_names_of_their_own(asked, program):
         assert job.benchmark in setting.BENCHMARKS
         assert job.head in VIT.heads
         assert (job.pet in PETS) if method.has_pet else (job.pet == "none")
-        assert job.boundaries or not method.rival
+        assert job.boundaries or not method.baseline
         assert not (method.refit and job.head == "linear")
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.__name__)
-def test_every_run_has_a_learner_that_pegp_accepts(asked, program):
+def test_every_run_has_a_model_that_pegp_accepts(asked, program):
     rows = {(job.pet, job.method): job for job in asked(program, "--seeds", "1")}
     for job in rows.values():
-        learner = job.learner(["a class"] * 3)
-        assert learner.trained_parameters > 0
-        if learner.pegp is not None:
-            learner.pegp.pegp.model = learner.model
-            learner.pegp.pegp.begin([0])  # refuses what no condition covers
+        model, plugin = model_of(job), parts.pegp_of(job)
+        assert trainable_tensors(model)
+        if plugin is not None:
+            plugin.pegp.model = model
+            plugin.pegp.begin([0])  # refuses what no condition covers
 
 
 def test_results_asks_for_every_pet_and_control_of_every_section_on_every_seed(asked):
@@ -150,7 +158,7 @@ def test_the_readme_gets_a_table_between_its_marks_again_and_again(asked, tmp_pa
 
 
 def test_the_readme_of_the_repository_has_the_marks():
-    readme = Path(__file__).parents[2] / "README.md"
+    readme = Path(__file__).parents[3] / "README.md"
     assert re.findall(r"<!-- results: (\w+) -->", readme.read_text()) == ["begin", "end"]
 
 
@@ -171,8 +179,7 @@ def test_the_ablation_page_has_every_row_and_explains_every_change(asked, tmp_pa
 @pytest.mark.parametrize(("pet", "free"), [("lora", "A"), ("adapter", "down")])
 def test_the_papers_condition_leaves_a_and_down_unprotected_and_nothing_else(pet, free):
     (job,) = sections.template("", "").variants([(pet, "plain")], [1])
-    model = job.learner(["a class"] * 2).model
-    trained = [name for name, p in model.named_parameters() if p.requires_grad]
+    trained = [*trainable_tensors(model_of(job))]
     (pattern,) = ablation.METHODS["up and B only"].pegp["exclude"]
     excluded = [name for name in trained if fnmatchcase(name, pattern)]
     assert excluded == [name for name in trained if free in name.split(".")] != []

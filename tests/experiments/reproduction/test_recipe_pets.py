@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import pytest
-from recipe_pets import make_pet, make_pets
+from reproduction.recipe_pets import pet_of, pets_of
+from runs.methods import values_of
 
 from avl_pegp import Context, LinearAdapter, Prompt
 
 
 def test_a_table_is_a_pet_and_a_list_are_several():
     adapter = {"kind": "linear_adapter", "bottleneck": 5}
-    assert make_pets(adapter) == LinearAdapter(bottleneck=5)
+    assert pets_of(adapter) == (values_of(LinearAdapter(bottleneck=5)),)
     given = [{"kind": "prompt", "length": 3, "blocks": [0, 2]}, {"kind": "context", "length": 2}]
-    assert make_pets(given) == (Prompt(length=3, blocks=(0, 1)), Context(length=2))
+    assert pets_of(given) == tuple(
+        map(values_of, (Prompt(length=3, blocks=(0, 1)), Context(length=2)))
+    )
 
 
 @pytest.mark.parametrize(
@@ -29,4 +32,4 @@ def test_a_table_is_a_pet_and_a_list_are_several():
 )
 def test_an_impossible_pet_is_refused(pet, message):
     with pytest.raises(ValueError, match=message):
-        make_pet(pet)
+        pet_of(pet)

@@ -9,17 +9,22 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import resumable
-from job import Job
-from methods import PETS
-from resumable import complete, label
-from training import Training
+from fake_setting import run
+from runs import resumable
+from runs.job import Job
+from runs.methods import PETS
+from runs.training import Training
+
+RECIPES = {"fake_setting": run}
+
+
+def complete(jobs, folder, workers):
+    return resumable.complete(jobs, RECIPES, folder, workers)
 
 
 @pytest.fixture
-def jobs(tmp_path, monkeypatch):
+def jobs(tmp_path):
     """Four runs, not in alphabetic order, of a setting that only takes notes."""
-    monkeypatch.syspath_prepend(Path(__file__).parent)  # workers inherit it
     options = {"notes": str(tmp_path), "train_per_class": 2}
     base = Job("fake_setting", "none", pet="lora", seed=1, options=options)
     return [replace(base, method=method) for method in ("z", "breaks", "a", "m")]
@@ -36,7 +41,7 @@ def in_this_process(monkeypatch):
     monkeypatch.setattr(resumable, "ProcessPoolExecutor", pool)
 
 
-def runs(folder):
+def done_in(folder):
     """The methods that were run, in order."""
     return [line.split("-")[1] for line in (folder / "runs.txt").read_text().split()]
 
@@ -49,15 +54,15 @@ def test_real_workers_keep_what_they_did_before_an_interruption(
     with pytest.raises(RuntimeError, match="lora-breaks-seed1 failed; what is done is kept"):
         complete(jobs, tmp_path / "out", workers=1)
     assert os.environ["OMP_NUM_THREADS"] == "7"
-    assert not (tmp_path / "out" / f"{label(jobs[1])}.json").exists()
-    done = runs(tmp_path)
+    assert not (tmp_path / "out" / f"{jobs[1].label}.json").exists()
+    done = done_in(tmp_path)
     assert done[:2] == ["z", "breaks"]
 
     (tmp_path / "breaks").unlink()
     request.getfixturevalue("in_this_process")
     records = complete(jobs, tmp_path / "out", workers=1)
     assert [r.method for r in records] == ["z", "breaks", "a", "m"]
-    assert sorted(runs(tmp_path)) == ["a", "breaks", "breaks", "m", "z"]
+    assert sorted(done_in(tmp_path)) == ["a", "breaks", "breaks", "m", "z"]
     by_worker = {r.method for r in records if r.config["process"] != os.getpid()}
     assert by_worker == {*done} - {"breaks"}
     assert {r.config["threads"] for r in records} == {"1"}
@@ -67,20 +72,20 @@ def test_records_come_in_the_order_of_jobs_and_runs_are_not_repeated(
     in_this_process, jobs, tmp_path
 ):
     first = complete(jobs, tmp_path / "out", workers=1)
-    assert [r.method for r in first] == [job.method for job in jobs] == runs(tmp_path)
+    assert [r.method for r in first] == [job.method for job in jobs] == done_in(tmp_path)
     again = complete(jobs[::-1], tmp_path / "out", workers=1)
     assert again == first[::-1]
-    assert len(runs(tmp_path)) == 4
+    assert len(done_in(tmp_path)) == 4
     assert complete([replace(jobs[0], seed=2), jobs[0]], tmp_path / "out", workers=1)[1] == first[0]
-    assert len(runs(tmp_path)) == 5
+    assert len(done_in(tmp_path)) == 5
 
 
 def test_each_run_has_a_file_and_a_folder_of_logs(in_this_process, jobs, tmp_path):
     out = tmp_path / "deep" / "out"
     records = complete(jobs, out, workers=1)
-    assert {path.name for path in out.iterdir()} == {f"{label(job)}.json" for job in jobs}
+    assert {path.name for path in out.iterdir()} == {f"{job.label}.json" for job in jobs}
     for job, record in zip(jobs, records, strict=True):
-        assert Path(record.config["logs"]) == out / "tensorboard" / label(job)
+        assert Path(record.config["logs"]) == out / "tensorboard" / job.label
 
 
 def test_an_interruption_keeps_what_is_done(in_this_process, jobs, tmp_path):
@@ -89,7 +94,7 @@ def test_an_interruption_keeps_what_is_done(in_this_process, jobs, tmp_path):
         complete(jobs[:2], tmp_path / "out", workers=1)
     (tmp_path / "breaks").unlink()
     complete(jobs, tmp_path / "out", workers=1)
-    assert runs(tmp_path) == ["z", "breaks", "breaks", "a", "m"]
+    assert done_in(tmp_path) == ["z", "breaks", "breaks", "a", "m"]
 
 
 @pytest.mark.parametrize(
@@ -110,18 +115,18 @@ def test_a_folder_of_other_settings_is_refused(
     with pytest.raises(ValueError) as error:
         complete(other, tmp_path / "out", workers=1)
     before, after = str(error.value).split(", and ")
-    assert before.startswith(f"{tmp_path / 'out' / label(jobs[0])}.json was run with {field}=")
+    assert before.startswith(f"{tmp_path / 'out' / jobs[0].label}.json was run with {field}=")
     assert then in before
     assert after.startswith(f"{field}=")
     assert now in after
     assert "give another folder, or remove that file" in after
-    assert runs(tmp_path) == ["z"]  # nothing was run
+    assert done_in(tmp_path) == ["z"]  # nothing was run
 
 
 @pytest.mark.parametrize("spoil", ["[]", "twice", "no job", "job 5"])
 def test_a_file_that_is_not_of_one_run_is_refused(in_this_process, jobs, tmp_path, spoil):
     complete(jobs[:1], tmp_path / "out", workers=1)
-    path = tmp_path / "out" / f"{label(jobs[0])}.json"
+    path = tmp_path / "out" / f"{jobs[0].label}.json"
     (entry,) = json.loads(path.read_text())
     contents = {
         "[]": [],
@@ -136,8 +141,8 @@ def test_a_file_that_is_not_of_one_run_is_refused(in_this_process, jobs, tmp_pat
 
 def test_a_pet_that_was_tuned_otherwise_is_refused(in_this_process, jobs, tmp_path):
     complete(jobs[:1], tmp_path / "out", workers=1)
-    other = replace(jobs[0], tuning=PETS["lora"]._replace(lr=0.125))
-    with pytest.raises(ValueError, match=r"was run with tuning=.*lr=0\.125.* is asked for"):
+    other = replace(jobs[0], tuning=replace(PETS["lora"], lr=0.125))
+    with pytest.raises(ValueError, match=r"was run with tuning=.*'lr': 0\.125.* is asked for"):
         complete([other], tmp_path / "out", workers=1)
 
 
@@ -150,7 +155,7 @@ def test_a_run_asked_for_twice_is_refused(in_this_process, jobs, tmp_path):
 def test_options_compare_as_json_holds_them(in_this_process, jobs, tmp_path):
     job = replace(jobs[0], options={**jobs[0].options, "domains": ("sans", "mono")})
     assert complete([job], tmp_path / "out", 1) == complete([job], tmp_path / "out", 1)
-    assert runs(tmp_path) == ["z"]
+    assert done_in(tmp_path) == ["z"]
 
 
 @pytest.mark.parametrize(
@@ -168,8 +173,8 @@ def test_options_compare_as_json_holds_them(in_this_process, jobs, tmp_path):
 )
 def test_labels_tell_runs_apart(field, value):
     job = Job("class_incremental", "split_glyphs", "lora", "pegp", 1)
-    assert label(job) == "class_incremental-split_glyphs-lda-lora-pegp-seed1"
-    assert label(replace(job, **{field: value})) != label(job)
+    assert job.label == "class_incremental-split_glyphs-lda-lora-pegp-seed1"
+    assert replace(job, **{field: value}).label != job.label
 
 
 def test_names_serve_as_files():

@@ -7,14 +7,14 @@ from dataclasses import replace
 
 import pytest
 import reproduce
-import resumable
 import torch
-from estimate import Step, cost_of, measure, operations, saved_bytes
-from job import RANDOM
-from recipe import Recipe
-from recipe_files import load
+from reproduction.estimate import Step, cost_of, measure, operations, saved_bytes
+from reproduction.recipe import Recipe
+from reproduction.recipe_files import load
+from runs import resumable
+from runs.job import RANDOM
+from runs.training import Machine
 from torch import nn
-from training import Machine
 
 
 @pytest.fixture
@@ -33,17 +33,17 @@ def made_up(monkeypatch, record):
     """Runs that come to 80 % plus the seed, and are written where real ones would be."""
     asked = []
 
-    def complete(jobs, folder, workers):
+    def complete(jobs, recipes, folder, workers):
         folder.mkdir(parents=True, exist_ok=True)
         for job in jobs:
             asked.append(job)
             config = {"weights": {"tag": "vit.a", "file": "vit.npz", "sha256": "0f"}}
             made = record(job.pet, job.method, job.seed, 0.8 + job.seed / 100, 0.1, config=config)
-            resumable.write_records([made], folder / f"{resumable.label(job)}.json")
+            resumable.write_records([made], folder / f"{job.label}.json")
 
     monkeypatch.setattr(reproduce, "complete", complete)
     monkeypatch.setattr(reproduce, "missing_of", lambda jobs, folder: [])
-    monkeypatch.setattr(reproduce.Job, "stream", lambda job: None)
+    monkeypatch.setattr(reproduce, "stream_of", lambda job: None)
     return asked
 
 

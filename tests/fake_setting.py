@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from job import Job
+from runs.job import Job
 
 from avl_pegp.evaluation import Record
 

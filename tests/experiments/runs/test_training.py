@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from avalanche.training.plugins import LRSchedulerPlugin
-from training import OPTIMIZERS, Machine, Training
+from runs.training import OPTIMIZERS, Machine, Training
 
 
 @pytest.fixture

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import class_incremental
+import clip_incremental
 import pytest
 from avalanche.benchmarks import benchmark_from_datasets
-from job import RANDOM
-from learning import learn_experiences
-from recipe import file_of, merged
-from recipe_files import FOLDER, PROTOCOL, load, tables
-from training import Machine
+from reproduction.recipe import file_of, merged
+from reproduction.recipe_files import FOLDER, PROTOCOL, load, tables
+from runs import parts
+from runs.job import RANDOM
+from runs.training import Machine
 
-from avl_pegp.backbones import prompt_names
 from avl_pegp.backbones.clip_config import check_activation, config_of
+from avl_pegp.benchmarks import create_benchmark
+from avl_pegp.pet import trainable_tensors
 
 ROWS = [(table, row) for table, rows in tables().items() for row in rows]
 NAMES = ["/".join(row) for row in ROWS]
@@ -59,46 +62,67 @@ def test_a_file_says_how_to_run_it_and_where_its_numbers_come_from(table, row):
     assert all("#" in line or line.startswith("kind") for line in settings)
 
 
+@pytest.fixture
+def short(monkeypatch, miniature, tmp_path):
+    """Run a row's method on the first experiences of its stream, one epoch on eight samples of each.
+
+    Gives the record, the model, and by name those tensors that were trained, as they were before.
+    """
+
+    def run(recipe, row, method, experiences):
+        machine = Machine(str(miniature(MINIATURES[recipe.benchmark])), "cpu")
+        job = next(job for job in recipe.jobs(row, machine, RANDOM) if job.method == method)
+        training = replace(job.training, epochs=1, batch_size=4)
+        job = replace(job, backbone_options=smaller(recipe), training=training)
+        found = []
+
+        def cut(name, **options):
+            whole = create_benchmark(name, **options)
+            assert len(whole.train_stream) == recipe.size.experiences
+            train = [spread_out(e.dataset) for e in whole.train_stream[:experiences]]
+            pairs = zip(whole.test_stream, train, strict=False)
+            test = [of_the_same_classes(e.dataset, known) for e, known in pairs]
+            made = benchmark_from_datasets(train=train, test=test)
+            made.class_names = whole.class_names
+            return made
+
+        def noted(job, model):
+            found.extend((model, {n: p.clone() for n, p in trainable_tensors(model).items()}))
+            return optimizer_of(job, model)
+
+        optimizer_of = parts.optimizer_of
+        setting = clip_incremental if recipe.head == "text" else class_incremental
+        monkeypatch.setattr(setting, "create_benchmark", cut)
+        monkeypatch.setattr(parts, "optimizer_of", noted)
+        return setting.run(job, tmp_path), *found
+
+    return run
+
+
 @pytest.mark.long
 @pytest.mark.parametrize(("table", "row"), ROWS, ids=NAMES)
-def test_a_row_trains_two_steps_in_the_real_architecture(table, row, miniature, tmp_path):
-    recipe = load(table, row)
-    machine = Machine(str(miniature(MINIATURES[recipe.benchmark])), "cpu")
-    (job,) = [job for job in recipe.jobs(row, machine, RANDOM) if job.method == "pegp"][:1]
-    training = replace(job.training, epochs=1, batch_size=4)
-    job = replace(job, backbone_options=smaller(recipe), training=training)
-    stream = job.stream()
-    assert len(stream.train_stream) == recipe.size.experiences
-    learner = job.learner(prompt_names(stream.class_names))
-    assert learner.trained_parameters < sum(p.numel() for p in learner.model.parameters()) / 20
-    before = {n: p.detach().clone() for n, p in learner.model.named_parameters() if p.requires_grad}
-    train = spread_out(stream.train_stream[0].dataset)
-    test = of_the_same_classes(stream.test_stream[0].dataset, train)
-    two_steps = benchmark_from_datasets(train=[train], test=[test])
-    accuracy, _ = learn_experiences(learner, two_steps, title="", logs=tmp_path)
-    moved = [n for n, p in before.items() if not learner.model.get_parameter(n).equal(p)]
+def test_a_row_trains_two_steps_in_the_real_architecture(table, row, short):
+    record, model, before = short(load(table, row), row, "pegp", experiences=1)
+    assert record.trainable_parameters < sum(p.numel() for p in model.parameters()) / 20
+    moved = [n for n, p in before.items() if not model.get_parameter(n).equal(p)]
     assert any(not name.startswith("head.") for name in moved)
-    assert learner.pegp.ranks()
-    assert 0 <= accuracy.class_incremental[0][0] <= 1
+    assert record.ranks
+    assert 0 <= record.accuracy_matrix[0][0] <= 1
 
 
 @pytest.mark.long
 @pytest.mark.parametrize(("method", "contexts"), [("ewc", 2), ("lwf", 2), ("first_session", 0)])
-def test_contexts_are_kept_per_experience_where_each_is_tuned(
-    method, contexts, miniature, tmp_path
-):
+def test_contexts_are_kept_per_experience_where_each_is_tuned(method, contexts, short, monkeypatch):
+    made, baselines_of = [], parts.baselines_of
+
+    def noted(job):
+        made.extend(baselines_of(job))
+        return made
+
+    monkeypatch.setattr(parts, "baselines_of", noted)
     recipe = load("clip_cifar100", "adapter").changed({"methods": [method], "seeds": [1]})
-    (job,) = recipe.jobs("adapter", Machine(str(miniature("cifar100")), "cpu"), RANDOM)
-    training = replace(job.training, epochs=1, batch_size=4)
-    job = replace(job, backbone_options=smaller(recipe), training=training)
-    stream = job.stream()
-    learner = job.learner(stream.class_names)
-    made = learner.plugins()
-    learner.plugins = lambda: made
-    parts = [spread_out(experience.dataset) for experience in stream.train_stream[:2]]
-    two = benchmark_from_datasets(train=parts, test=parts)
-    learn_experiences(learner, two, title="", logs=tmp_path)
-    kept = [b for name, b in learner.model.named_buffers() if name.endswith(".settled")]
+    _, model, _ = short(recipe, "adapter", method, experiences=2)
+    kept = [b for name, b in model.named_buffers() if name.endswith(".settled")]
     assert [len(b) for b in kept] == [contexts] * bool(contexts)
     if method == "ewc":  # nothing draws a new context to where an old one was
         fishers = {name: f for name, f in made[1].fisher.items() if f.any()}

@@ -6,14 +6,13 @@ import re
 import sys
 from pathlib import Path
 
-import benchmark_inspection
-import inspection
 import pytest
 from PIL import Image
+from studies import benchmark_inspection, inspection
 
 from avl_pegp.benchmarks import BENCHMARKS
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[3] / "docs"
 
 
 @pytest.fixture

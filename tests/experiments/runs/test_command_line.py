@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib
 
 import pytest
-from command_line import flags
-from methods import VIT
+from runs.command_line import flags
+from runs.methods import VIT
 
 from avl_pegp.benchmarks import BENCHMARKS, DATASETS
 

@@ -8,13 +8,11 @@ from dataclasses import dataclass
 
 import torch
 from runs.job import Job
-from runs.parts import image_size, model_of, pets_of, train_classifier_only
+from runs.parts import image_size, tuned_model
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.backends import mha
 from torch.utils.flop_counter import FlopCounterMode
-
-from avl_pegp import attach
 
 AHEAD = ("domain_incremental", "clip_incremental")  # these evaluate on all of the test stream
 
@@ -44,11 +42,7 @@ class Step:
 def measure(job: Job, classes: int) -> Step:
     """Train on one and on two random images, with random weights in the real architecture."""
     device = job.machine.device
-    model = model_of(job, [f"class {i}" for i in range(classes)]).to(device)
-    if job.does.has_pet:
-        attach(model, *pets_of(job))
-    else:
-        train_classifier_only(model)
+    model = tuned_model(job, [f"class {i}" for i in range(classes)])
     images = torch.rand(2, 3, *image_size(job), device=device)
     trained = [p for p in model.parameters() if p.requires_grad]
 

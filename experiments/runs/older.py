@@ -31,7 +31,14 @@ def translated(job: dict[str, Any]) -> dict[str, Any]:
         if isinstance(job.get(name), str):
             try:
                 found[name] = read(_value(_parsed(job[name])))
-            except (SyntaxError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            except (
+                SyntaxError,
+                ValueError,
+                LookupError,
+                TypeError,
+                AttributeError,
+                RecursionError,
+            ):
                 continue
     return json.loads(json.dumps(found))  # type: ignore[no-any-return]
 

@@ -18,7 +18,7 @@ from avalanche.training.supervised import Naive
 from torch import nn
 from torch.optim import Optimizer
 
-from avl_pegp import PEGPPlugin, create_vit, pet_parameters
+from avl_pegp import PEGPPlugin, attach, create_vit, pet_parameters
 from avl_pegp.backbones import transforms_of
 from avl_pegp.benchmarks import BENCHMARKS, create_benchmark
 from avl_pegp.evaluation import AccuracyImage, AccuracyMatrices, Record, pegp_metrics
@@ -87,6 +87,16 @@ def train_classifier_only(model: Any) -> None:
     """Freeze all below the classifier."""
     freeze(model.parameters())
     model.get_classifier().requires_grad_(True)
+
+
+def tuned_model(job: Job, class_names: Sequence[str]) -> nn.Module:
+    """The model as it is before training: its PET attached, or all but the classifier frozen."""
+    model = model_of(job, class_names).to(job.machine.device)
+    if job.does.has_pet:
+        attach(model, *pets_of(job))
+    else:
+        train_classifier_only(model)
+    return model
 
 
 def lr_of(job: Job) -> float:

@@ -26,7 +26,6 @@ from runs import parts
 from runs.job import Job
 from runs.methods import PETS
 
-from avl_pegp import attach
 from avl_pegp.evaluation import AccuracyImage, AccuracyMatrices
 from avl_pegp.evaluation.site_metrics import SiteMetric
 
@@ -77,15 +76,14 @@ def measure(pet: str, pairs: int, every: int, logs: Path) -> tuple[Turns, float]
     (job,) = Job("class_incremental", "split_glyphs").variants([(pet, "pegp")], [0])
     torch.manual_seed(0)
     benchmark, turns = parts.stream_of(job), Turns(every)
-    model = parts.model_of(job, benchmark.class_names)
-    attach(model, *parts.pets_of(job))
+    model = parts.tuned_model(job, benchmark.class_names)
     pegp, accuracy = parts.pegp_of(job), AccuracyMatrices(len(benchmark.train_stream))
     strategy = Naive(
         model=model,
         optimizer=parts.optimizer_of(job, model),
         plugins=[turns, pegp, parts.statistics_of(job)],
         evaluator=parts.evaluator_of(accuracy, pegp, logs),
-        **parts.training_options(job) | {"device": "cpu"},
+        **parts.training_options(job),
     )
     strategy.train(benchmark.train_stream[0], eval_streams=[])
     turns.seconds = {True: [], False: []}

@@ -23,6 +23,7 @@ from runs.training import Training
 
 from avl_pegp.evaluation import Record, markdown, spread
 from studies.page import FINAL, Rows, grouped, signed, table, winners
+from studies.sections import texts_in
 
 PAGE = Path(__file__).parents[2] / "docs" / "clip_results.md"
 Column = Callable[[Record], float]
@@ -65,22 +66,19 @@ TRANSFER: dict[str, Column] = {
 
 @dataclass(frozen=True)
 class Section:
-    """One stream: a heading, its runs, what is measured, and what is to be said about it.
+    """One stream: its heading in clip_results.md, its runs, and what is measured.
 
     Attributes:
         job: what its runs have in common.
         rows: by PET, methods beside zero_shot, plain, plain_tuned, first_session and pegp.
         columns: of its table.
-        why: the reason for what the table shows, written after it was measured.
         final: the title and the field of what rows are compared in.
     """
 
     title: str
-    about: str
     job: Job
     rows: dict[str, Sequence[str]]
     columns: dict[str, Column]
-    why: str = ""
     final: tuple[str, str] = FINAL
 
     def jobs(self, seeds: Sequence[int]) -> list[Job]:
@@ -122,60 +120,22 @@ BASELINES = ("lwf", "ewc", "zscl")
 SECTIONS = (
     Section(
         "Class-incremental: ten experiences of five characters, in changing domains",
-        "`named_glyphs`: all classes seen so far compete; task-aware, those of the image's own five. "
-        "`untouched`: the mean of four accuracies on what no experience trains, other characters, "
-        "characters that pretraining never showed, another domain, and colours. The last three columns "
-        "match upright characters with captions.",
         template("named_glyphs", train_per_class=40),
         {
             pet: (*(BASELINES if pet == "lora" else ()), *references_for(pet), *softly_for(pet))
             for pet in CLIP.pets
         },
         {**ACCURACIES, "untouched": untouched, **MATCHING},
-        "At PEGP's rate plain tuning forgets what it learned in other domains, far beyond what "
-        "zero_shot loses as classes join; PEGP forgets at most a third of that with every PET, and "
-        "ends above it, but for the Prefix, which is level. That rate is too high for plain tuning: "
-        "at a quarter it forgets less, and ends above PEGP with LoRA, Adapter, Prefix and Prompt. Of "
-        "what it then still forgets PEGP forgets a quarter at most on the image side, with Prefix two "
-        "fifths, at the price of what small steps learn for all domains alike: with LoRA and Adapter "
-        "neither lower energies nor a quarter of the rate made up for that on seed 0. "
-        "`pegp_90` takes only nine tenths of a step's part along old features away. "
-        "It ends within a point of plain_tuned or above it, and "
-        "forgets next to nothing beyond zero_shot with LoRA, Prefix and Prompt, but two thirds to "
-        "three quarters as much as plain_tuned with the linear adapter and the Adapter; `pegp_75` "
-        "ends at most a point higher, and forgets more. What tuning "
-        "takes from the rest of what the model knows is another matter: PEGP protects what old "
-        "experiences showed, and before the first there is none. `first_session`, which tunes in "
-        "that one only, loses as much; plain_tuned loses less than both. `pegp_references` counts "
-        "{references} images such as those of pretraining as an experience before the first: then "
-        "PEGP forgets at most a fifth of what plain_tuned does and ends above it with LoRA, Prompt and "
-        "linear adapter, and with LoRA keeps nearly all. The Adapter alone stays short of that: it "
-        "forgets little or ends level, but not both. "
-        "`zscl`, given the same images with captions, keeps all of it, and ends as high; `ewc` "
-        "learns as well.",
     ),
     Section(
         "Data set by data set",
-        "`named_datasets`: letters, colours, Greek, typefaces, positions, Cyrillic and scanned digits, "
-        "each judged by its own classes. Transfer: accuracy before a data set is trained; Avg: over all "
-        "times; Last: at the end (ZSCL's three numbers).",
         template("named_datasets", train_per_class=20),
         {"lora": ("zscl", *WITH_REFERENCES, *SOFTLY), "linear_adapter": WITH_REFERENCES},
         TRANSFER,
-        "Here plain tuning ends below zero_shot at either rate, and PEGP with LoRA above it; on "
-        "which data set comes last much depends. A small rate keeps Transfer better than PEGP "
-        "does, but not what was learned. With references PEGP keeps nearly all of Transfer, too, "
-        "and ends above `zscl`. Data sets have less in common than domains do: soft projection only "
-        "gives away. The linear adapter, behind a frozen tower, has little to learn "
-        "with; without references it loses much in the first data set.",
         final=("Last", "task_aware_average_accuracy"),
     ),
     Section(
         "Images and captions, domain by domain",
-        "`captioned_domains` (captioned glyph domains): 480 captions, the same in five domains; "
-        "accuracy is recall@1 among all of them. Hallucination is the share of false captions, wrong in "
-        "one attribute, that the model prefers to the true one: in the five domains, and, like the two "
-        "columns of retrieval, in the plain domain, which no experience trains.",
         template("captioned_domains", characters="AG25"),
         {"lora": (*WITH_REFERENCES, *SOFTLY), "linear_adapter": ()},
         {
@@ -183,16 +143,9 @@ SECTIONS = (
             "hallucination in domains": at_end("hallucination_in_domains"),
             **MATCHING,
         },
-        "Captions recur in every domain, so that tuning pays: PEGP with LoRA gains most, also "
-        "over plain tuning at its own rate, and forgets little of any domain, where plain tuning "
-        "keeps the last ones; projecting softly costs a point. In the domains "
-        "that are trained all tuning makes the model hallucinate less than zero_shot, "
-        "PEGP least; in the plain one all add a point or two, "
-        "PEGP with LoRA no less than plain tuning. Reference images change nothing in that; why "
-        "was not looked into.",
     ),
 )
-OPENING = (Path(__file__).parent / "clip_results.md").read_text(encoding="utf-8")
+TEXTS = texts_in(Path(__file__).with_suffix(".md"))
 
 
 def share(kept: Sequence[float], lost: Sequence[float]) -> list[str]:
@@ -244,26 +197,16 @@ def losses_of(section: Section) -> dict[str, Column]:
 
 def written(section: Section, records: Sequence[Record]) -> str:
     """A section as Markdown."""
-    above = winners(records, field=section.final[1])
+    above = ", ".join(winners(records, field=section.final[1])) or "no row"
+    rows = table(records, columns=section.columns, final=section.final)
+    results = f"{rows}\n\nAbove PEGP beyond one deviation: {above}."
     costs = [
-        f"What tuning costs beyond zero_shot, and what it gains, against `{control}`:\n\n"
-        + comparison(records, control, losses_of(section), section.final)
+        f"\nWhat tuning costs beyond zero_shot, and what it gains, against `{control}`:\n\n"
+        f"{comparison(records, control, losses_of(section), section.final)}\n"
         for control in ("plain", "plain_tuned")
     ]
-    verdict = f"Above PEGP beyond one deviation: {', '.join(above) or 'no row'}."
-    return f"""
-## {section.title}
-
-{section.about}
-
-{table(records, columns=section.columns, final=section.final)}
-
-{verdict} {section.why.format(references=REFERENCES)}
-
-{costs[0]}
-
-{costs[1]}
-"""
+    text = TEXTS[section.title].format(results=results, references=REFERENCES)
+    return "".join((text, *costs))
 
 
 def jobs_of(seeds: list[int]) -> list[Job]:
@@ -274,7 +217,7 @@ def jobs_of(seeds: list[int]) -> list[Job]:
 def main() -> None:
     args, records = many_runs(__doc__, jobs_of, {"clip_incremental": run})
     left = iter(records)
-    page = OPENING.format(seeds=", ".join(map(str, args.seeds)), references=REFERENCES)
+    page = TEXTS[""].format(seeds=", ".join(map(str, args.seeds)), references=REFERENCES)
     for section in SECTIONS:
         page += written(section, [next(left) for _ in section.jobs(args.seeds)])
     PAGE.write_text(page)

@@ -22,7 +22,7 @@ from runs.resumable import many_runs
 
 from avl_pegp.evaluation import Record, markdown, spread
 from studies.page import comparison, grouped, table, winners
-from studies.sections import SECTIONS, SMALL, Section
+from studies.sections import SECTIONS, SMALL, Section, texts_in
 
 RECIPES: dict[str, Run] = {
     module.__name__: module.run
@@ -30,23 +30,14 @@ RECIPES: dict[str, Run] = {
 }
 README = Path(__file__).parents[2] / "README.md"
 PAGE = README.parent / "docs" / "results.md"
-OPENING = (Path(__file__).parent / "results.md").read_text(encoding="utf-8")
+TEXTS = texts_in(Path(__file__).with_suffix(".md"))
 
 
 def written(section: Section, records: Sequence[Record]) -> str:
     """A section as Markdown."""
-    above = winners(records)
-    verdict = (
-        f"Above PEGP beyond one deviation: {', '.join(above)}."
-        if above
-        else ("No row lies above PEGP beyond one deviation.")
-    )
-    return f"""
-## {section.title}
-
-{section.about}
-
-On its own, with the benchmark's own number of images:
+    above = ", ".join(winners(records))
+    verdict = f"Above PEGP beyond one deviation: {above}."
+    results = f"""On its own, with the benchmark's own number of images:
 
 ```bash
 {section.command}
@@ -54,10 +45,8 @@ On its own, with the benchmark's own number of images:
 
 {table(records)}
 
-{verdict} {section.why}
-
-{comparison(records)}
-"""
+{verdict if above else "No row lies above PEGP beyond one deviation."}"""
+    return TEXTS[section.title].format(results=results) + f"\n{comparison(records)}\n"
 
 
 OF_LORA = ("plain", "plain_tuned", "first_session", "pegp", "joint")
@@ -84,7 +73,9 @@ def main() -> None:
     args, records = many_runs(__doc__, jobs_of, RECIPES)
     left = iter(records)
     sections = [(s, [next(left) for _ in s.jobs(args.seeds)]) for s in SECTIONS]
-    opening = OPENING.format(seeds=", ".join(map(str, args.seeds)), images=SMALL["train_per_class"])
+    opening = TEXTS[""].format(
+        seeds=", ".join(map(str, args.seeds)), images=SMALL["train_per_class"]
+    )
     PAGE.write_text(opening + "".join(written(*section) for section in sections))
     before, _, after = re.split(
         r"(?<=begin -->\n)(.*?)(?=<!-- results: end)", README.read_text(), flags=re.S

@@ -17,13 +17,7 @@ from runs import command_line, resumable
 from avl_pegp.evaluation import alone_at
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
-SETTINGS = (
-    "class_incremental",
-    "task_incremental",
-    "domain_incremental",
-    "online",
-    "clip_incremental",
-)
+SETTINGS = "class_incremental task_incremental domain_incremental online clip_incremental".split()
 MANY = tuple(
     f"studies.{name}"
     for name in ("results", "clip_results", "ablation", "search", "clip_search", "sweep_energy")

@@ -10,13 +10,7 @@ from runs.methods import VIT
 
 from avl_pegp.benchmarks import BENCHMARKS, DATASETS
 
-SETTINGS = (
-    "class_incremental",
-    "task_incremental",
-    "domain_incremental",
-    "online",
-    "clip_incremental",
-)
+SETTINGS = "class_incremental task_incremental domain_incremental online clip_incremental".split()
 DEFAULTS = {  # of the vision transformers' settings
     "benchmark": "a",
     "pet": ["lora"],

@@ -14,7 +14,6 @@ from runs.job import Job
 from runs.methods import METHODS
 from runs.training import Training
 
-from avl_pegp import attach
 from avl_pegp.pet import trainable_tensors
 
 
@@ -26,13 +25,8 @@ def job_of(method, head="lda", epochs=3, lr=None, **changes):
 
 
 def model_of(job):
-    """As a recipe makes it."""
-    model = parts.model_of(job, ["a class"] * 70)
-    if job.does.has_pet:
-        attach(model, *parts.pets_of(job))
-    else:
-        parts.train_classifier_only(model)
-    return model
+    """For seventy classes."""
+    return parts.tuned_model(job, ["a class"] * 70)
 
 
 def strategy_of(job):

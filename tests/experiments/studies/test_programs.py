@@ -15,7 +15,6 @@ from runs import parts, resumable
 from runs.methods import METHODS, PETS, VIT
 from studies import ablation, results, search, sections, sweep_energy
 
-from avl_pegp import attach
 from avl_pegp.evaluation import Record
 from avl_pegp.pet import trainable_tensors
 
@@ -47,16 +46,6 @@ def asked(monkeypatch, tmp_path, record, launch):
     return run
 
 
-def model_of(job):
-    """As a recipe makes it."""
-    model = parts.model_of(job, ["a class"] * 3)
-    if job.does.has_pet:
-        attach(model, *parts.pets_of(job))
-    else:
-        parts.train_classifier_only(model)
-    return model
-
-
 def made_of(job, record) -> Record:
     """A record whose numbers follow from its names."""
     accuracy = 0.4 + 0.3 * (job.method == "pegp") + 0.01 * job.seed
@@ -85,7 +74,7 @@ def test_runs_are_well_formed_and_have_names_of_their_own(asked, program):
 def test_every_run_has_a_model_that_pegp_accepts(asked, program):
     rows = {(job.pet, job.method): job for job in asked(program, "--seeds", "1")}
     for job in rows.values():
-        model, plugin = model_of(job), parts.pegp_of(job)
+        model, plugin = parts.tuned_model(job, ["a class"] * 3), parts.pegp_of(job)
         assert trainable_tensors(model)
         if plugin is not None:
             plugin.pegp.model = model
@@ -179,7 +168,7 @@ def test_the_ablation_page_has_every_row_and_explains_every_change(asked, tmp_pa
 @pytest.mark.parametrize(("pet", "free"), [("lora", "A"), ("adapter", "down")])
 def test_the_papers_condition_leaves_a_and_down_unprotected_and_nothing_else(pet, free):
     (job,) = sections.template("", "").variants([(pet, "plain")], [1])
-    trained = [*trainable_tensors(model_of(job))]
+    trained = [*trainable_tensors(parts.tuned_model(job, ["a class"] * 2))]
     (pattern,) = ablation.METHODS["up and B only"].pegp["exclude"]
     excluded = [name for name in trained if fnmatchcase(name, pattern)]
     assert excluded == [name for name in trained if free in name.split(".")] != []

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -66,6 +68,35 @@ def test_real_workers_keep_what_they_did_before_an_interruption(
     by_worker = {r.method for r in records if r.config["process"] != os.getpid()}
     assert by_worker == {*done} - {"breaks"}
     assert {r.config["threads"] for r in records} == {"1"}
+
+
+PROGRAM = """
+import sys
+sys.path[:0] = sys.argv[1:3]
+from pathlib import Path
+import fake_setting
+from runs.job import Job
+from runs.resumable import complete
+
+def run(job, logs):
+    return fake_setting.run(job, logs)
+
+if __name__ == "__main__":
+    out = Path(sys.argv[3])
+    job = Job("mine", "none", pet="lora", method="m", options={"notes": str(out.parent)})
+    print(len(complete([job], {"mine": run}, out, workers=1)))
+"""
+
+
+@pytest.mark.long
+def test_the_recipe_may_be_the_program_itself(tmp_path):
+    (tmp_path / "mine.py").write_text(PROGRAM)
+    folders = [str(Path(__file__).parents[i]) for i in (2, 3)]
+    folders[1] += "/experiments"
+    command = [sys.executable, str(tmp_path / "mine.py"), *folders, str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stdout == "1\n", done.stderr
+    assert done_in(tmp_path) == ["m"]
 
 
 def test_records_come_in_the_order_of_jobs_and_runs_are_not_repeated(

@@ -73,6 +73,19 @@ def recipe(tiny, launch):
 
 
 @pytest.fixture
+def refused(tiny, launch, tmp_path, capsys):
+    """A program ends with this message at these flags, before anything is written."""
+
+    def check(program, flags, message):
+        with pytest.raises(SystemExit, match="2"):
+            launch(program, tmp_path / "out", *flags)
+        assert message in " ".join(capsys.readouterr().err.split())
+        assert not (tmp_path / "out").exists()
+
+    return check
+
+
+@pytest.fixture
 def record(monkeypatch):
     """Make a record of a run that came to this accuracy, and forgot this much with tasks told."""
     monkeypatch.setattr(records, "versions", dict)  # looking them up takes its time

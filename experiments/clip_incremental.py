@@ -13,74 +13,80 @@ first_session) run along. DIR then holds results.json, table.md, figures and Ten
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+import time
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
+import torch
 from avalanche.training.determinism.rng_manager import RNGManager
-from clip_methods import CLIP, OF_PRETRAINING
-from command_line import BY_CLASS, flags, jobs_of, run_all
-from job import Job
-from learning import learn_experiences
+from avalanche.training.supervised import Naive
+from runs import parts
+from runs.clip import measures_of
+from runs.command_line import BY_CLASS, flags, jobs_of, run_all
+from runs.job import Job
+from runs.methods import CLIP, OF_PRETRAINING
 
+from avl_pegp import attach
 from avl_pegp.backbones import prompt_names
-from avl_pegp.evaluation import (
-    Record,
-    ZeroShotRetention,
-    matching,
-    transfer_avg_last,
-    zero_shot_accuracy,
-)
+from avl_pegp.benchmarks import create_benchmark
+from avl_pegp.evaluation import AccuracyMatrices, Record, ZeroShotRetention, transfer_avg_last
+from avl_pegp.pet import trainable_tensors
+from avl_pegp.plugins import ProgressPlugin
 
 TEMPLATES = {"named_glyphs": "a {}", "named_datasets": "a {}", "captioned_domains": "{}"}
 BENCHMARKS = (*TEMPLATES, *BY_CLASS)
 
-Measure = Callable[[Any], dict[str, float]]
-
-
-def measures_of(benchmark: Any) -> list[Measure]:
-    """What a benchmark lets us ask of a model that it does not train for."""
-
-    def accuracies(model: Any) -> dict[str, float]:
-        return {
-            name: zero_shot_accuracy(model, dataset, names)
-            for name, (dataset, names) in benchmark.untouched.items()
-        }
-
-    def in_domains(model: Any) -> dict[str, float]:
-        pairs = zip(benchmark.test_stream, benchmark.foils, strict=True)
-        rates = [
-            matching(model, e.dataset, benchmark.class_names, foils)["hallucination"]
-            for e, foils in pairs
-        ]
-        return {"hallucination_in_domains": mean(rates)}
-
-    measures: list[Measure] = [accuracies] if hasattr(benchmark, "untouched") else []
-    if hasattr(benchmark, "matching"):
-        measures.append(partial(matching, **benchmark.matching._asdict()))
-    if hasattr(benchmark, "foils"):
-        measures.append(in_domains)
-    return measures
-
 
 def run(job: Job, logs: Path) -> Record:
     """Train and evaluate one method with one PET over the whole stream."""
+    from avl_pegp import create_clip  # the extra that CLIP needs
+
     RNGManager.set_random_seeds(job.seed)
-    benchmark = job.stream()
+    benchmark = create_benchmark(job.benchmark, **parts.stream_options(job))
+    train, test = benchmark.train_stream, benchmark.test_stream
     names = prompt_names(benchmark.class_names)
-    learner = job.learner(names)
-    learner.settings["class_names"] = names
+
+    options = {"template": job.template, **job.backbone_options}
+    model = create_clip(job.backbone, names, job.pretrained, **options).to(job.machine.device)
+    if job.does.has_pet:
+        attach(model, *parts.pets_of(job))
+    else:
+        parts.train_classifier_only(model)
+    trained = sum(tensor.numel() for tensor in trainable_tensors(model).values())
+    optimizer = parts.optimizer_of(job, model)
+    seconds = parts.learn_jointly(job, model, optimizer, train)  # where the method does so
+
+    pegp = parts.pegp_of(job)
     retention = ZeroShotRetention(measures_of(benchmark))
-    accuracy, seconds = learn_experiences(
-        learner, benchmark, title=job.title, logs=logs, ahead=True, metrics=[retention]
+    progress = ProgressPlugin(job.title, len(train))
+    plugins = [progress, *job.training.schedule_of(optimizer), *parts.baselines_of(job)]
+    accuracy = AccuracyMatrices(len(train))
+    strategy = Naive(
+        model=model,
+        optimizer=optimizer,
+        plugins=plugins if pegp is None else [*plugins, pegp],
+        evaluator=parts.evaluator_of(accuracy, pegp, logs, retention),
+        **parts.training_options(job),
     )
+
+    # Evaluation is on all of the test stream, also before anything is learned.
+    reading = job.machine.reading()
+    strategy.eval(test, **reading)
+    for i, experience in enumerate(train):
+        parts.begin_experience(job, strategy, i)
+        torch.manual_seed(torch.initial_seed() + 1)  # the same batches, whatever a method has drawn
+        started = time.perf_counter()
+        strategy.train(experience, eval_streams=[], **reading)
+        seconds += time.perf_counter() - started
+        strategy.eval(test, **reading)
+    progress.close()
     zero_shot: dict[str, Any] = dict(retention.history)
-    if len(benchmark.test_stream) > 1:
+    if len(test) > 1:
         zero_shot |= transfer_avg_last(accuracy.measured["task_aware"])._asdict()
     seconds -= retention.seconds
-    return job.record(learner, accuracy, seconds, benchmark, zero_shot=zero_shot)
+    numbers = {"trainable_parameters": trained, "train_seconds": round(seconds, 2)}
+    more = {"config": {"class_names": names}, "zero_shot": zero_shot}
+    return parts.record_of(job, benchmark, model, pegp, accuracy, **numbers, **more)
 
 
 def main() -> None:
@@ -96,7 +102,7 @@ def main() -> None:
     if args.template is None:
         args.template = TEMPLATES.get(args.benchmark, "a photo of a {}.")
     jobs = jobs_of(parser, args, "clip_incremental", CLIP, template=args.template)
-    run_all(jobs, args.out, args.quiet)
+    run_all(jobs, run, args.out, args.quiet)
 
 
 if __name__ == "__main__":

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
-from alone import alone
 from report_figures import Picture, pictures_of
 from report_records import read_folder, require_once, require_one_job
 from report_settings import Settings, command_of, settings_of
 from report_tables import Row, Table, rows_of, table_of
+from runs.command_line import alone
 
 from avl_pegp.evaluation import Record
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from clip_methods import CLIP
-from job import Job
-from methods import VIT, Menu
 from report_tables import Row
+from runs.job import Job
+from runs.methods import CLIP, VIT, Menu
+from runs.older import translated
 
 from avl_pegp.evaluation import Record
 
@@ -115,13 +115,13 @@ def is_said_by_flags(record: Record, menu: Menu) -> bool:
 
     Of a record that another version made, with other fields, that can't be known.
     """
-    job = record.config.get("job", {})
+    job = translated(record.config.get("job", {}))
     method, tuning = menu.methods.get(record.method), menu.pets.get(record.pet)
     if method is None:
         return False
     rate = pet_rate(record, menu)
     if tuning is not None and rate is not None:
-        tuning = tuning._replace(lr=rate)
+        tuning = replace(tuning, lr=rate)
     # Described as it would be in a record: there, no function has an address.
     script = Job(record.setting, record.benchmark, does=method, tuning=tuning).described()
     if job.keys() != script.keys():

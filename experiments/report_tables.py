@@ -9,8 +9,8 @@ from operator import methodcaller
 from os.path import abspath, commonpath, relpath
 from statistics import mean
 
-from methods import CONTROLS, METHODS
-from page import COLUMNS, signed
+from runs.methods import CONTROLS, METHODS
+from studies.page import COLUMNS, signed
 
 from avl_pegp.evaluation import Record, spread
 

@@ -18,15 +18,20 @@ from itertools import cycle
 from pathlib import Path
 from statistics import mean
 
-from alone import alone
-from estimate import Step, cost_of, measure
-from job import RANDOM, Job
-from recipe import Published, Recipe
-from recipe_files import load, tables
-from resumable import complete, label, missing_of
+import class_incremental
+import clip_incremental
+import domain_incremental
+import online
+from reproduction.estimate import Step, cost_of, measure
+from reproduction.recipe import Published, Recipe
+from reproduction.recipe_files import load, tables
 from rich.console import Console
 from rich.table import Table
-from training import Machine
+from runs.command_line import alone
+from runs.job import RANDOM, Job, Run
+from runs.parts import stream_of
+from runs.resumable import complete, missing_of
+from runs.training import Machine
 
 from avl_pegp.evaluation import Record, markdown, read_records, spread
 
@@ -34,6 +39,10 @@ TITLES = ("row", "method", "published", "ours", "difference")
 VIEWS = {  # by the recipe's field: a title, and how names of these numbers begin in a record
     "published": ("All classes so far compete:", ""),
     "published_task_aware": ("With the task told at test:", "task_aware_"),
+}
+RECIPES: dict[str, Run] = {
+    module.__name__: module.run
+    for module in (class_incremental, domain_incremental, online, clip_incremental)
 }
 Runs = dict[str, list[Job]]
 
@@ -44,11 +53,11 @@ def main() -> None:
     try:
         recipes = recipes_of(args)
         runs = {row: jobs_of(recipe, row, args) for row, recipe in recipes.items()}
-        jobs = list({label(job): job for row in args.rows for job in runs[row]}.values())
+        jobs = list({job.label: job for row in args.rows for job in runs[row]}.values())
         if args.dry_run:
             Console(width=110).print(plan(jobs, recipes, args))
             return
-        jobs[0].stream()  # missing data and broken images are found before time is spent
+        stream_of(jobs[0])  # missing data and broken images are found before time is spent
         missing_of(jobs, args.out / args.table)
     except (ValueError, OSError) as error:
         parser.error(str(error))
@@ -56,7 +65,7 @@ def main() -> None:
     jobs = [replace(j, machine=replace(j.machine, device=next(devices))) for j in jobs]
     path = args.out / f"{args.table}.md"
     with alone(args.out):
-        complete(jobs, args.out / args.table, args.workers)
+        complete(jobs, RECIPES, args.out / args.table, args.workers)
         path.write_text(page(args.table, recipes, runs, args.out / args.table))
     Console().print(f"Wrote {path}")
 
@@ -145,7 +154,7 @@ def page(table: str, recipes: dict[str, Recipe], runs: Runs, folder: Path) -> st
     done: dict[tuple[str, str], list[Record]] = {}
     for row in recipes:
         for job in runs[row]:
-            path = folder / f"{label(job)}.json"
+            path = folder / f"{job.label}.json"
             records = read_records(path) if path.exists() else []
             done.setdefault((row, job.method), []).extend(records)
     records = [record for group in done.values() for record in group]

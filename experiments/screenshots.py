@@ -15,8 +15,8 @@ import subprocess
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from alone import alone
 from report import page_of, parts_of
+from runs.command_line import alone
 
 DOCS = Path(__file__).parents[1] / "docs"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")

@@ -10,13 +10,13 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
-import command_line
+import class_incremental
 import pytest
-import resumable
+from runs import command_line, resumable
 
 from avl_pegp.evaluation import alone_at
 
-EXPERIMENTS = Path(importlib.import_module("alone").__file__).parent
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 SETTINGS = (
     "class_incremental",
     "task_incremental",
@@ -24,9 +24,12 @@ SETTINGS = (
     "online",
     "clip_incremental",
 )
-MANY = ("results", "clip_results", "ablation", "search", "clip_search", "sweep_energy")
-FILES = ("pretrain_tiny_vit", "pretrain_tiny_clip", "report")
-FOLDERS = (*SETTINGS, *MANY, "reproduce", "inspection", "screenshots")
+MANY = tuple(
+    f"studies.{name}"
+    for name in ("results", "clip_results", "ablation", "search", "clip_search", "sweep_energy")
+)
+FILES = ("tiny_vit", "tiny_clip", "report")
+FOLDERS = (*SETTINGS, *MANY, "reproduce", "studies.inspection", "screenshots")
 FIRST = {
     "reproduce": ["cifar100", "--weights", "random"],
     "report": ["nowhere"],
@@ -35,15 +38,15 @@ FIRST = {
 
 
 def test_no_program_with_out_is_forgotten():
-    """But for ``miniature``, which makes its folders, and refuses those that are there."""
-    shared = {"command_line": SETTINGS, "resumable": MANY}
-    named = {*FOLDERS, *FILES, "miniature"}
-    for file in EXPERIMENTS.glob("*.py"):
+    shared = {"command_line": SETTINGS, "resumable": MANY, "program": FILES[:2]}
+    named = {name.rpartition(".")[2] for name in (*FOLDERS, *FILES)}
+    for file in EXPERIMENTS.rglob("*.py"):
         texts = [
             n.value for n in ast.walk(ast.parse(file.read_text())) if isinstance(n, ast.Constant)
         ]
         if "--out" in texts and file.stem != "report_settings":
-            assert {*shared.get(file.stem, (file.stem,))} <= named, file
+            for name in shared.get(file.stem, (file.stem,)):
+                assert name.rpartition(".")[2] in named, file
 
 
 @pytest.mark.parametrize("name", [*FOLDERS, *FILES])
@@ -69,20 +72,21 @@ def forbidden(monkeypatch):
     def never(*_, **__):
         pytest.fail("it was run though the place was taken")
 
-    monkeypatch.setattr("job.Job.run", never)
+    for setting in SETTINGS:
+        monkeypatch.setattr(f"{setting}.run", never)
     monkeypatch.setattr(resumable, "complete", never)
     monkeypatch.setattr("reproduce.complete", never)
-    monkeypatch.setattr("job.Job.stream", lambda job: SimpleNamespace(class_names=["a"]))
-    monkeypatch.setattr("inspection.trained", never)
+    monkeypatch.setattr("reproduce.stream_of", lambda job: SimpleNamespace(class_names=["a"]))
+    monkeypatch.setattr("studies.inspection.trained", never)
     monkeypatch.setattr("screenshots.find_browser", lambda: "browser")
-    for module in ("pretrain_tiny_vit", "pretrain_tiny_clip"):
+    for module in ("tiny_vit", "tiny_clip"):
         monkeypatch.setattr(f"{module}.pretrain", never)
 
 
 def test_a_folder_that_was_filled_since_it_was_looked_at_is_refused(tmp_path, forbidden, capsys):
     (tmp_path / "results.json").write_text("[]")
     with pytest.raises(SystemExit, match="2"):
-        command_line.run_all([None], tmp_path, quiet=True)
+        command_line.run_all([None], class_incremental.run, tmp_path, quiet=True)
     assert "must be a new or an empty folder; it holds other files" in capsys.readouterr().err
     assert (tmp_path / "results.json").read_text() == "[]"
 

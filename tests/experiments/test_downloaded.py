@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 
 import class_incremental
+import clip_incremental
 import domain_incremental
 import online
 import pytest
 import torch
-from clip_methods import CLIP
-from job import RANDOM, Job
-from training import Machine
+from runs.job import RANDOM, Job
+from runs.methods import CLIP
+from runs.training import Machine
 
 VIT = ("--backbone", "test_vit.r160_in1k", "--weights", "random", "--device", "cpu")
 SHORT = ("--epochs", "1", "--methods", "pegp", "--no-controls")
@@ -63,7 +64,7 @@ def test_a_setting_learns_from_image_files_and_writes_down_what_it_used(
 
 
 def test_clip_is_asked_in_words_where_folders_have_ids(miniature, tmp_path):
-    record = Job(
+    job = Job(
         "clip_incremental",
         "split_imagenet100",
         method="zero_shot",
@@ -75,8 +76,8 @@ def test_clip_is_asked_in_words_where_folders_have_ids(miniature, tmp_path):
         weights=RANDOM,
         template="a photo of a {}.",
         options={"n_experiences": 2},
-    ).run(tmp_path)
-    names = record.config["class_names"]
+    )
+    names = clip_incremental.run(job, tmp_path).config["class_names"]
     assert (len(names), names[0], names[-1]) == (100, "tench", "sea lion")
 
 

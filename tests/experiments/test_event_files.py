@@ -6,8 +6,8 @@ import io
 
 import numpy as np
 import pytest
-from job import Job
 from PIL import Image
+from runs import parts
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 EVERYTHING = {"scalars": 0, "images": 0, "histograms": 0, "compressedHistograms": 1}
@@ -15,15 +15,15 @@ TRAIN, EVAL = "train_phase/train_stream", "eval_phase/test_stream"
 
 
 @pytest.fixture
-def learners(monkeypatch):
-    """Those that runs have made."""
-    made, make = [], Job.learner
+def plugins(monkeypatch):
+    """PEGP's, of the runs so far."""
+    made, make = [], parts.pegp_of
 
-    def noted(job, class_names):
-        made.append(make(job, class_names))
+    def noted(job):
+        made.append(make(job))
         return made[-1]
 
-    monkeypatch.setattr(Job, "learner", noted)
+    monkeypatch.setattr(parts, "pegp_of", noted)
     return made
 
 
@@ -31,12 +31,12 @@ def events_in(folder):
     return EventAccumulator(str(folder), size_guidance=EVERYTHING).Reload()
 
 
-def test_a_run_leaves_every_number_histogram_and_image(recipe, learners, tmp_path):
+def test_a_run_leaves_every_number_histogram_and_image(recipe, plugins, tmp_path):
     """Of two experiences of six iterations; the one look is at the first of the second."""
     flags = ("--no-controls", "--epochs", "2", "--benchmark", "split_glyphs")
     (record,) = recipe("class_incremental", tmp_path, *flags)
     events = events_in(tmp_path / "tensorboard" / "lora-pegp-seed0")
-    past = learners[0].pegp.pegp.past
+    past = plugins[0].pegp.past
     assert past.memories.keys() == record.ranks.keys()
     expected = {metric: {} for metric in ("Rank", "FreeDimensions", "CapturedEnergy", "Drift")}
     for site, memory in past.memories.items():

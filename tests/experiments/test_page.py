@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from page import comparison, signed, table, winners
+from studies.page import comparison, signed, table, winners
 
 ACCURACIES = {  # over seeds 1, 2, 3; in points above PEGP:
     ("none", "frozen"): (0.70, 0.70, 0.70),  # -10, -11, -12

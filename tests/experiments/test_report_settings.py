@@ -9,8 +9,8 @@ import class_incremental
 import clip_incremental
 import online
 import pytest
-from job import Job
 from report_settings import command_of
+from runs.job import Job
 
 FLAGS = [
     (class_incremental, "--methods pegp --no-controls"),
@@ -60,7 +60,7 @@ def test_runs_that_no_flags_can_say_have_no_command(record):
     other = [
         replace(tuned, method="of_a_recipe"),
         replace(tuned, training=replace(tuned.training, optimizer="sgd")),
-        replace(tuned, tuning=tuned.tuning._replace(pegp={"energy": 0.123})),
+        replace(tuned, tuning=replace(tuned.tuning, pegp={"energy": 0.123})),
         replace(tuned, backbone_options={"img_size": 64}),
     ]
     assert [command_of([made_of(job, record)]) for job in other] == [""] * 4

@@ -9,8 +9,8 @@ from collections import Counter
 
 import class_incremental
 import pytest
-from job import Job
-from methods import METHODS
+from runs.job import Job
+from runs.methods import METHODS
 
 from avl_pegp.backbones.tiny_vit import WEIGHTS_SHA256
 from avl_pegp.benchmarks._images import ImageDataset
@@ -51,7 +51,7 @@ def test_a_setting_runs_what_is_asked_for_and_the_controls(
         assert bool(r.ranks) == bool(r.drift) == (r.method == "pegp")
         names = {field.name for field in dataclasses.fields(Job)}
         assert r.config["job"].keys() == names - {"machine"}  # which decides nothing
-        assert r.config["job"]["does"] == repr(METHODS[r.method])
+        assert r.config["job"]["does"] == dataclasses.asdict(METHODS[r.method])
         assert r.config["weights"]["sha256"] == WEIGHTS_SHA256
         assert (tmp_path / "tensorboard" / f"{r.pet}-{r.method}-seed0").is_dir()
 
@@ -127,7 +127,7 @@ def test_without_boundaries_a_learner_is_not_told_the_tasks(recipe, tmp_path):
 def test_without_boundaries_bases_grow_every_so_many_iterations(recipe, tmp_path):
     flags = ("--no-controls", "--no-boundaries", "--methods", "plain", "pegp", "--every")
     (plain, soon), (_, late) = (recipe("online", tmp_path / n, *flags, n) for n in ("4", "99"))
-    assert (soon.config["pegp"]["every"], late.config["pegp"]["every"]) == ("4", "99")
+    assert (soon.config["pegp"]["every"], late.config["pegp"]["every"]) == (4, 99)
     assert late.accuracy_matrix == plain.accuracy_matrix  # fourteen iterations: nothing protected
     assert soon.accuracy_matrix != plain.accuracy_matrix
     assert soon.ranks.keys() == late.ranks.keys() != set()

@@ -12,11 +12,12 @@ PROGRAMS = (
     "task_incremental",
     "domain_incremental",
     "online",
-    "ablation",
-    "results",
-    "search",
-    "sweep_energy",
-    "benchmark_inspection",
+    "studies.ablation",
+    "studies.results",
+    "studies.search",
+    "studies.sweep_energy",
+    "studies.benchmark_inspection",
+    "studies.inspection",
     "reproduce",
     "report",
 )
@@ -25,8 +26,9 @@ import sys
 sys.modules["open_clip"] = None  # as if it were not installed
 sys.path.insert(0, {str(EXPERIMENTS)!r})
 import {", ".join(PROGRAMS)}
-from job import Job
-print(type(Job("", "", weights="random").model(["a", "b"])).__name__)
+from runs.job import Job
+from runs.parts import model_of
+print(type(model_of(Job("", "", weights="random"), ["a", "b"])).__name__)
 """
 
 

@@ -1,0 +1,1 @@
+"""Published tables: a folder a table, a TOML file a row, and how they are read and estimated."""

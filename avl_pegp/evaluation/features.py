@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +58,7 @@ def classifier_features(
 
     with ExitStack() as hooks:
         hooks.callback(classifier_of(model).register_forward_pre_hook(see).remove)
-        targets = torch.cat([*_shown(model, dataset, batch_size)])
+        targets = torch.cat([targets for _, targets in _shown(model, dataset, batch_size)])
     if not features:
         raise RuntimeError("the forward pass never called the classifier: no features to use")
     return torch.cat(features), targets
@@ -96,7 +96,6 @@ def token_mass(model: nn.Module, dataset: Dataset[Any], batch_size: int = 256) -
             "Prompt(10), other PETs have no tokens to attend to"
         )
     sums: dict[str, Tensor] = {}
-    images = 0
     with ExitStack() as hooks:
         for name, module in observed.items():
 
@@ -105,22 +104,27 @@ def token_mass(model: nn.Module, dataset: Dataset[Any], batch_size: int = 256) -
                 sums[name] = sums[name] + mass if name in sums else mass
 
             hooks.callback(module.register_forward_pre_hook(see).remove)
-        images = sum(len(targets) for targets in _shown(model, dataset, batch_size))
+        images = sum(len(targets) for _, targets in _shown(model, dataset, batch_size))
     return {name: total / images for name, total in sums.items()}
 
 
-def _shown(model: nn.Module, dataset: Dataset[Any], batch_size: int) -> Iterator[Tensor]:
-    """Put a data set through a model batch by batch, and give each batch's targets."""
+def _shown(
+    model: nn.Module,
+    dataset: Dataset[Any],
+    batch_size: int,
+    show: Callable[[Tensor], Tensor] | None = None,
+    purpose: str = "look at",
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Show a model, or what ``show`` calls of it, a data set: each batch's output and its targets."""
     device = next(model.parameters()).device
     collate = getattr(dataset, "collate_fn", None)
     is_empty = True
     with inference_state(model):
         for images, targets, *_ in DataLoader(dataset, batch_size=batch_size, collate_fn=collate):
-            model(images.to(device))
             is_empty = False
-            yield targets
+            yield (show or model)(images.to(device)), targets
     if is_empty:
-        raise ValueError("the data set has no samples: give at least one to look at")
+        raise ValueError(f"the data set has no samples: give at least one to {purpose}")
 
 
 def encoded_images(
@@ -141,16 +145,9 @@ def encoded_images(
     Raises:
         ValueError: the data set is empty.
     """
-    device = next(model.parameters()).device
-    collate = getattr(dataset, "collate_fn", None)
-    features, targets = [], []
-    with inference_state(model):
-        for images, labels, *_ in DataLoader(dataset, batch_size=batch_size, collate_fn=collate):
-            features.append(model.encode_image(images.to(device)))
-            targets.append(labels.to(device))
-    if not features:
-        raise ValueError("the data set has no samples: give at least one to evaluate on")
-    return torch.cat(features), torch.cat(targets)
+    shown = _shown(model, dataset, batch_size, model.encode_image, "evaluate on")
+    features, targets = map(torch.cat, zip(*shown, strict=True))
+    return features, targets.to(features.device)
 
 
 def encoded_texts(model: CLIPClassifier, texts: Sequence[str], batch_size: int = 256) -> Tensor:
@@ -160,8 +157,9 @@ def encoded_texts(model: CLIPClassifier, texts: Sequence[str], batch_size: int =
         ValueError: no list of texts, none, an empty one, or one that is too long.
     """
     listed = listed_texts("texts", texts)
+    parts = [listed[i : i + batch_size] for i in range(0, len(listed), batch_size)]
     with inference_state(model):
-        return torch.cat([model.encode_text(part) for part in _parts(listed, batch_size)])
+        return torch.cat([model.encode_text(part) for part in parts])
 
 
 def encoded_classes(
@@ -217,7 +215,3 @@ def zero_shot_accuracy(
             f"{len(class_names)} class_names, from 0"
         )
     return float(((images @ texts.T).argmax(dim=1) == targets).double().mean())
-
-
-def _parts(items: Sequence[Any], size: int) -> list[Sequence[Any]]:
-    return [items[i : i + size] for i in range(0, len(items), size)]

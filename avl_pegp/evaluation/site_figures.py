@@ -1,4 +1,7 @@
-"""Figures of what happens at sites, block by block: bases, energy and drift, from plain numbers."""
+"""Figures of what happens at sites, block by block: bases, energy and drift, from plain numbers.
+
+Each returns a figure, not shown and not saved.
+"""
 
 from __future__ import annotations
 
@@ -45,9 +48,6 @@ def rank_growth(
         grown: how many times bases had grown by each entry of ``history``, where that is not once an
             experience, as in online streams without boundaries: the horizontal axis counts these.
 
-    Returns:
-        A figure, not shown and not saved.
-
     Raises:
         ValueError: no experience, no site in any of them, or not as many ``grown`` as entries.
 
@@ -78,9 +78,6 @@ def drift_over_time(
         title: above the panels.
         grown: as in ``rank_growth``.
 
-    Returns:
-        A figure, not shown and not saved.
-
     Raises:
         ValueError: no experience, no site in any of them, or not as many ``grown`` as entries.
     """
@@ -99,9 +96,6 @@ def by_block(
         title: above the panels.
         label: what the shares are, without a unit.
         log: a logarithmic scale instead of 0 to 100 %.
-
-    Returns:
-        A figure, not shown and not saved.
 
     Raises:
         ValueError: no panel, or no site in any of them.
@@ -140,9 +134,6 @@ def energy_spectrum(spectra: Mapping[str, Spectrum], energy: float, title: str) 
         spectra: by site.
         energy: share that was asked for, in (0, 1]; 1 leaves nothing and draws no line.
         title: above the panels.
-
-    Returns:
-        A figure, not shown and not saved.
 
     Raises:
         ValueError: no site.

@@ -15,7 +15,7 @@ import subprocess
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from report import page_of, parts_of
+from reporting.template import page_of, parts_of
 from runs.command_line import alone
 
 DOCS = Path(__file__).parents[1] / "docs"

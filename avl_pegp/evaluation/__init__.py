@@ -6,17 +6,17 @@ from avl_pegp.evaluation.accuracy_figures import (
     accuracy_heat_map,
     accuracy_over_time,
 )
-from avl_pegp.evaluation.encoding import (
+from avl_pegp.evaluation.feature_figures import attention_mass, feature_map, in_the_plane
+from avl_pegp.evaluation.features import (
+    classifier_features,
     encoded_classes,
     encoded_images,
     encoded_texts,
+    token_mass,
     zero_shot_accuracy,
 )
-from avl_pegp.evaluation.feature_figures import attention_mass, feature_map, in_the_plane
-from avl_pegp.evaluation.features import classifier_features, token_mass
 from avl_pegp.evaluation.folders import alone_at, prepare_folder
 from avl_pegp.evaluation.inspection import AccuracyImage, pegp_metrics
-from avl_pegp.evaluation.matching import matching
 from avl_pegp.evaluation.measured_drift import MeasuredDrift
 from avl_pegp.evaluation.metrics import (
     average_accuracy,
@@ -28,19 +28,20 @@ from avl_pegp.evaluation.metrics import (
 )
 from avl_pegp.evaluation.plasticity_figure import stability_plasticity
 from avl_pegp.evaluation.records import Record, read_records, write_records
-from avl_pegp.evaluation.retention import ZeroShotRetention
 from avl_pegp.evaluation.site_figures import (
     by_block,
     drift_over_time,
     energy_spectrum,
     rank_growth,
 )
-from avl_pegp.evaluation.spectra import Spectrum, spectra_of
+from avl_pegp.evaluation.site_numbers import Spectrum, spectra_of
 from avl_pegp.evaluation.tables import console_table, markdown, markdown_table, paired, spread
 from avl_pegp.evaluation.zero_shot import (
     Recall,
     TransferAvgLast,
+    ZeroShotRetention,
     hallucination_rate,
+    matching,
     recall_at_1,
     transfer_avg_last,
 )

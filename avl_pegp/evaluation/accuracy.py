@@ -8,8 +8,11 @@ from avalanche.evaluation.metric_results import MetricValue
 from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor
 
-from avl_pegp.evaluation._tasks_trained import JOINT, Line, Matrix, TasksTrained
 from avl_pegp.evaluation.metrics import (
+    JOINT,
+    Line,
+    Matrix,
+    TasksTrained,
     average_accuracy,
     backward_transfer,
     forgetting,

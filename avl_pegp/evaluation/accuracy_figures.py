@@ -1,4 +1,7 @@
-"""Figures of accuracy matrices, made of plain arrays."""
+"""Figures of accuracy matrices, made of plain arrays.
+
+Each returns a figure, not shown and not saved.
+"""
 
 from __future__ import annotations
 
@@ -37,9 +40,6 @@ def accuracy_heat_map(panels: Matrices, title: str) -> Figure:
         panels: for each method its accuracy matrices (shares), one a seed; they are averaged.
         title: above the panels.
 
-    Returns:
-        A figure, not shown and not saved.
-
     Raises:
         ValueError: no panel, a panel without a matrix, or matrices of different size in one.
 
@@ -48,7 +48,7 @@ def accuracy_heat_map(panels: Matrices, title: str) -> Figure:
         >>> [text.get_text() for text in figure.axes[0].texts]
         ['90', '80', '70']
     """
-    means = {name: _mean(values, 0) for name, values in _stacked(panels).items()}
+    means = _averaged(panels)
     figure, axes = panels_of(len(means), title, size=(4.5, 4.0))
     for axis, (name, values) in zip(axes, means.items(), strict=True):
         image = shaded_cells(axis, values, name, top=100)
@@ -72,13 +72,10 @@ def accuracy_over_time(panels: Matrices, title: str) -> Figure:
         panels: for each method its accuracy matrices (shares), one a seed; they are averaged.
         title: above the panels.
 
-    Returns:
-        A figure, not shown and not saved.
-
     Raises:
         ValueError: no panel, a panel without a matrix, or matrices of different size in one.
     """
-    means = {name: _mean(values, 0) for name, values in _stacked(panels).items()}
+    means = _averaged(panels)
     figure, axes = panels_of(len(means), title, columns=len(means))
     for axis, (name, values) in zip(axes, means.items(), strict=True):
         experiences = np.arange(1, len(values) + 1)
@@ -109,9 +106,6 @@ def accuracy_and_forgetting(methods: Matrices, title: str) -> Figure:
     Args:
         methods: for each its accuracy matrices (shares), one a seed.
         title: above the panels.
-
-    Returns:
-        A figure, not shown and not saved.
 
     Raises:
         ValueError: no method, one without a matrix, or matrices of different size in one.
@@ -176,6 +170,11 @@ def _stacked(panels: Matrices) -> dict[str, Array]:
                 "row and column an experience, of the same stream"
             )
     return {name: 100 * np.array(matrices, dtype=float) for name, matrices in panels.items()}
+
+
+def _averaged(panels: Matrices) -> dict[str, Array]:
+    """Percent, ``(T, T)`` for each name: the mean over seeds."""
+    return {name: _mean(values, 0) for name, values in _stacked(panels).items()}
 
 
 def _mean(values: Array, axis: int) -> Array:

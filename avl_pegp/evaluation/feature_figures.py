@@ -1,4 +1,7 @@
-"""Figures of what a model makes of images: features in the plane, attention on learned tokens."""
+"""Figures of what a model makes of images: features in the plane, attention on learned tokens.
+
+Figures are returned, not shown and not saved.
+"""
 
 from __future__ import annotations
 
@@ -87,9 +90,6 @@ def feature_map(
         names: of classes; a class without one has its number.
         columns: panels in a row.
 
-    Returns:
-        A figure, not shown and not saved.
-
     Raises:
         ValueError: no panel, or points and labels that are not equally many.
 
@@ -135,9 +135,6 @@ def attention_mass(panels: Mapping[str, ArrayLike], title: str) -> Figure:
     Args:
         panels: by title ``(blocks, H, L)``: shares (0..1) as ``token_mass`` gives them, stacked.
         title: above the panels.
-
-    Returns:
-        A figure, not shown and not saved.
 
     Raises:
         ValueError: no panel, or not of that shape.

@@ -10,7 +10,7 @@ from avalanche.training.templates import SupervisedTemplate
 
 from avl_pegp.evaluation.accuracy import AccuracyMatrices
 from avl_pegp.evaluation.accuracy_figures import accuracy_heat_map
-from avl_pegp.evaluation.images import as_image
+from avl_pegp.evaluation.look import as_image
 from avl_pegp.evaluation.site_metrics import BasisMetric, RemovalMetric, WeightMetric
 from avl_pegp.plugins.pegp import PEGPPlugin
 

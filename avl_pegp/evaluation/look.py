@@ -6,8 +6,11 @@ import math
 from typing import Any
 
 import numpy as np
+import torch
+from avalanche.evaluation.metric_results import TensorImage
 from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
@@ -141,3 +144,24 @@ def shortened(name: str, most: int = 32) -> str:
         return name
     end = (most - 1) // 2
     return f"{name[: most - 1 - end]}…{name[len(name) - end :]}"
+
+
+def as_image(figure: Figure, dpi: int = 80) -> TensorImage:
+    """The figure's pixels: what TensorBoard shows, and what loggers of text leave out.
+
+    Args:
+        figure: from matplotlib; it is drawn, not shown.
+        dpi: pixels an inch.
+
+    Returns:
+        An image ``(3, height, width)``, uint8.
+
+    Example:
+        >>> tuple(as_image(Figure(figsize=(2, 1))).image.shape)
+        (3, 80, 160)
+    """
+    figure.set_dpi(dpi)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    pixels = np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    return TensorImage(torch.from_numpy(pixels).permute(2, 0, 1))

@@ -1,4 +1,7 @@
-"""Stability against plasticity, made of plain numbers."""
+"""Stability against plasticity, made of plain numbers.
+
+Each returns a figure, not shown and not saved.
+"""
 
 from __future__ import annotations
 
@@ -30,9 +33,6 @@ def stability_plasticity(lines: Mapping[str, Points], title: str) -> Figure:
             forgetting and of new-task accuracy, one a seed. A label that begins with ``*`` is a point
             of its own, such as a control.
         title: above the figure.
-
-    Returns:
-        A figure, not shown and not saved.
 
     Raises:
         ValueError: no line, or a point without a value.

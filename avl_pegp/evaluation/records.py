@@ -12,7 +12,6 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
-from avl_pegp.evaluation._record_check import require_fields
 from avl_pegp.evaluation.metrics import (
     AccuracyMatrix,
     average_accuracy,
@@ -20,6 +19,7 @@ from avl_pegp.evaluation.metrics import (
     backward_transfer,
     forgetting,
 )
+from avl_pegp.evaluation.record_check import require_fields
 
 _PACKAGES = ("avl-pegp", "torch", "avalanche-lib", "timm")
 

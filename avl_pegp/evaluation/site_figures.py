@@ -1,4 +1,7 @@
-"""Figures of what happens at sites, block by block: bases, energy and drift, from plain numbers."""
+"""Figures of what happens at sites, block by block: bases, energy and drift, from plain numbers.
+
+Each returns a figure, not shown and not saved.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from avl_pegp.evaluation.kinds_of_sites import shown_kinds
 from avl_pegp.evaluation.look import (
     CONTRAST,
     count_on,
@@ -23,7 +25,7 @@ from avl_pegp.evaluation.look import (
     style_of,
     tidy,
 )
-from avl_pegp.evaluation.spectra import Spectrum
+from avl_pegp.evaluation.site_numbers import Spectrum
 
 _MARKED_UP_TO = 20  # experiences or growths
 _LOWEST = 1e-4  # percent; on a logarithmic scale smaller shares are not drawn
@@ -45,9 +47,6 @@ def rank_growth(
         title: above the panels.
         grown: how many times bases had grown by each entry of ``history``, where that is not once an
             experience, as in online streams without boundaries: the horizontal axis counts these.
-
-    Returns:
-        A figure, not shown and not saved.
 
     Raises:
         ValueError: no experience, no site in any of them, or not as many ``grown`` as entries.
@@ -79,9 +78,6 @@ def drift_over_time(
         title: above the panels.
         grown: as in ``rank_growth``.
 
-    Returns:
-        A figure, not shown and not saved.
-
     Raises:
         ValueError: no experience, no site in any of them, or not as many ``grown`` as entries.
     """
@@ -100,9 +96,6 @@ def by_block(
         title: above the panels.
         label: what the shares are, without a unit.
         log: a logarithmic scale instead of 0 to 100 %.
-
-    Returns:
-        A figure, not shown and not saved.
 
     Raises:
         ValueError: no panel, or no site in any of them.
@@ -141,9 +134,6 @@ def energy_spectrum(spectra: Mapping[str, Spectrum], energy: float, title: str) 
         spectra: by site.
         energy: share that was asked for, in (0, 1]; 1 leaves nothing and draws no line.
         title: above the panels.
-
-    Returns:
-        A figure, not shown and not saved.
 
     Raises:
         ValueError: no site.
@@ -255,3 +245,49 @@ def _scale(axes: Sequence[Axes], limits: tuple[float, float] | None) -> None:
         low, high = np.log10(axes[0].get_ylim())
         limits = (10.0 ** math.floor(low), 10.0 ** math.ceil(high))
     axes[0].set_ylim(limits)
+
+
+_MOST_KINDS = 12
+
+
+def shown_kinds(sites: Iterable[str], title: str) -> tuple[dict[str, dict[int, str]], str]:
+    """The kinds of sites that there is room for, and a title that says where some are left out.
+
+    Of a site's path the first number is the block, the rest the kind.
+
+    Returns:
+        By kind, block and site, blocks in their order; and the title.
+
+    Raises:
+        ValueError: no site.
+
+    Example:
+        >>> shown_kinds(["blocks.1.attn.qkv.A", "blocks.0.attn.qkv.A"], "ranks")
+        ({'attn.qkv.A': {0: 'blocks.0.attn.qkv.A', 1: 'blocks.1.attn.qkv.A'}}, 'ranks')
+    """
+    kinds = {kind: dict(sorted(blocks.items())) for kind, blocks in _kinds(sites).items()}
+    if len(kinds) <= _MOST_KINDS:
+        return kinds, title
+    return dict(list(kinds.items())[:_MOST_KINDS]), f"{title} ({_MOST_KINDS} of {len(kinds)} kinds)"
+
+
+def _kinds(sites: Iterable[str]) -> dict[str, dict[int, str]]:
+    """Sites by kind and block; what all kinds begin with is left out of their names."""
+    kinds: dict[str, dict[int, str]] = {}
+    for site in dict.fromkeys(sites):
+        parts = site.split(".")
+        at = next((i for i, part in enumerate(parts) if part.isdecimal()), None)
+        if at is None:  # a kind of all that stand in no block, one after the other
+            alone = kinds.setdefault("in no block", {})
+            alone[len(alone)] = site
+        else:
+            kind = ".".join([*parts[:at], "*", *parts[at + 1 :]])
+            kinds.setdefault(kind, {})[int(parts[at])] = site
+    if not kinds:
+        raise ValueError(
+            "no site to draw: give what plugin.ranks() and the like return after training"
+        )
+    ends = {kind: kind.partition("*.") for kind in kinds}
+    if len({start for start, _, _ in ends.values()}) == 1 and all(e for _, _, e in ends.values()):
+        return {ends[kind][2]: blocks for kind, blocks in kinds.items()}
+    return kinds

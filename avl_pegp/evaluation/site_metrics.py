@@ -12,7 +12,7 @@ from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor
 
 from avl_pegp.evaluation import site_numbers
-from avl_pegp.evaluation.images import as_image
+from avl_pegp.evaluation.look import as_image
 from avl_pegp.evaluation.site_figures import drift_over_time, rank_growth
 from avl_pegp.evaluation.site_numbers import roots, shares
 from avl_pegp.pet.config import require_positive

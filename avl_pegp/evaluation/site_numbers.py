@@ -7,11 +7,13 @@ share at each site and that of all sites taken together.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from avl_pegp.projection import PEGP
 from avl_pegp.projection.memory import SiteMemory
 from avl_pegp.projection.moments import Moment
 
@@ -114,3 +116,45 @@ def log10_singular_values(moments: Iterable[tuple[Moment, int]]) -> list[Tensor]
             noise = width * torch.finfo(torch.float64).eps * values.max()
             found[key] = values[values > noise].sort(descending=True).values.log10() / 2
     return [found[id(moment), width] for moment, width in moments]
+
+
+class Spectrum(NamedTuple):
+    """What a site's features hold, and what of it is protected.
+
+    Attributes:
+        energies: of all directions, largest first.
+        rank: how many directions are protected.
+        captured: the share (0..1) of the energy that lies in them; NaN where there is none.
+    """
+
+    energies: Sequence[float]
+    rank: int
+    captured: float
+
+
+def spectra_of(pegp: PEGP) -> dict[str, Spectrum]:
+    """The spectrum of every site's old features, all experiences together.
+
+    Energies are eigenvalues of the second moment, of all groups (heads) side by side. Where the
+    protection is centred they are about the mean, as ``energy`` counts them.
+
+    Args:
+        pegp: of a plugin, ``plugin.pegp``. Empty before the first experience is over.
+
+    Example:
+        >>> from torch import nn
+        >>> pegp = PEGP(nn.Sequential(nn.Linear(2, 1, bias=False)), energy=0.9)
+        >>> pegp.begin(), pegp.gather([torch.tensor([[2.0, 0.0], [0.0, 0.5]])]), pegp.extend()
+        (None, None, None)
+        >>> spectra_of(pegp)["0"].energies, spectra_of(pegp)["0"].rank
+        ([4.0, 0.25], 1)
+    """
+    centred = pegp.settings.rule.centred
+    return {site: _spectrum(memory, centred) for site, memory in pegp.memory.sites.items()}
+
+
+def _spectrum(memory: SiteMemory, centred: bool) -> Spectrum:
+    C = energy_matrix(memory, centred)
+    energies = torch.linalg.eigvalsh(C).clamp_min(0).flatten().sort(descending=True).values
+    held, total = captured_energy(memory, centred)
+    return Spectrum(energies.tolist(), memory.rank, held / total if total > 0 else float("nan"))

@@ -1,40 +1,57 @@
-"""Tables of records: mean ± standard deviation over seeds, in percent."""
+"""From records to tables: groups of seeds, mean ± standard deviation in percent, and Markdown."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from operator import attrgetter
 from statistics import mean, stdev
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from avl_pegp.evaluation.records import Record
 
-COLUMNS = {
-    "average_accuracy": "accuracy",
-    "forgetting": "forgetting",
-    "task_aware_average_accuracy": "task-aware accuracy",
-    "task_aware_forgetting": "task-aware forgetting",
+Column = Callable[[Record], float | None]
+"""A number of a record, ``None`` where it has none."""
+COLUMNS: dict[str, Column] = {
+    "accuracy": attrgetter("average_accuracy"),
+    "forgetting": attrgetter("forgetting"),
+    "task-aware accuracy": attrgetter("task_aware_average_accuracy"),
+    "task-aware forgetting": attrgetter("task_aware_forgetting"),
 }
 
 
-def grouped(records: Sequence[Record]) -> dict[tuple[str, str, str, str], list[Record]]:
-    """Records of the same benchmark, head, PET and method, which differ in their seeds."""
-    groups: dict[tuple[str, str, str, str], list[Record]] = {}
-    for r in records:
-        groups.setdefault((r.benchmark, r.head, r.pet, r.method), []).append(r)
+def grouped(records: Sequence[Record], *fields: str) -> dict[tuple[Any, ...], list[Record]]:
+    """Records that agree in these fields, by the fields' values, each group where its first stands."""
+    groups: dict[tuple[Any, ...], list[Record]] = {}
+    for record in records:
+        groups.setdefault(tuple(getattr(record, name) for name in fields), []).append(record)
     return groups
 
 
+def numbers(records: Sequence[Record], of: Column) -> list[float]:
+    """One number of each record that has it."""
+    return [number for record in records if (number := of(record)) is not None]
+
+
 def spread(values: Sequence[float]) -> str:
-    """Mean ± standard deviation in percent; the mean alone for one value.
+    """Mean ± standard deviation in percent; the mean alone for one value, a dash for none.
 
     Example:
         >>> spread([0.5, 0.7])
         '60.0 ± 14.1'
     """
+    if not values:
+        return "–"
     text = f"{100 * mean(values):.1f}"
     return text if len(values) == 1 else f"{text} ± {100 * stdev(values):.1f}"
+
+
+def cells(records: Sequence[Record], columns: Mapping[str, Column]) -> list[str]:
+    """The spread of each column's numbers over the records of one row."""
+    return [spread(numbers(records, of)) for of in columns.values()]
 
 
 def paired(records: Sequence[Record], others: Sequence[Record], field: str) -> list[float]:
@@ -52,32 +69,26 @@ def paired(records: Sequence[Record], others: Sequence[Record], field: str) -> l
     return [sides[0][seed] - sides[1][seed] for seed in seeds]
 
 
-def rows_of(records: Sequence[Record]) -> list[list[str]]:
-    """One row for each PET and method: names, then the numbers of ``COLUMNS``."""
-    return [
-        [pet, method, *(spread([getattr(r, name) for r in group]) for name in COLUMNS)]
-        for (_, _, pet, method), group in grouped(records).items()
-    ]
+def signed(
+    records: Sequence[Record], others: Sequence[Record], field: str = "average_accuracy"
+) -> str:
+    """The spread of the paired differences of a field, with their sign."""
+    gaps = paired(records, others, field)
+    return spread(gaps) if mean(gaps) < 0 else f"+{spread(gaps)}"
 
 
-def zero_shot_columns(records: Sequence[Record]) -> dict[str, list[str]]:
-    """For each zero-shot number that any record has, a title and a cell for every row of ``rows_of``.
-
-    Of a list of numbers the last counts: at the end of the stream.
-    """
-    names = dict.fromkeys(name for r in records for name in r.zero_shot)
+def zero_shot_columns(records: Sequence[Record]) -> dict[str, Column]:
+    """A column for each zero-shot number that any record has, as it is at the end of the stream."""
     return {
-        f"zero-shot {name.replace('_', ' ')}": [
-            _cell([r.zero_shot_at_end(name) for r in group]) for group in grouped(records).values()
-        ]
-        for name in names
+        f"zero-shot {name.replace('_', ' ')}": partial(Record.zero_shot_at_end, name=name)
+        for name in dict.fromkeys(name for r in records for name in r.zero_shot)
     }
 
 
-def _cell(numbers: Sequence[float | None]) -> str:
-    """``spread`` of those that are there; a dash for none."""
-    known = [number for number in numbers if number is not None]
-    return spread(known) if known else "–"
+def rows_of(records: Sequence[Record], columns: Mapping[str, Column]) -> list[list[str]]:
+    """A row for each benchmark, head, PET and method: the last two names, then its cells."""
+    groups = grouped(records, "benchmark", "head", "pet", "method")
+    return [[pet, method, *cells(group, columns)] for (_, _, pet, method), group in groups.items()]
 
 
 def console_table(records: Sequence[Record]) -> Table:
@@ -87,18 +98,17 @@ def console_table(records: Sequence[Record]) -> Table:
     table = Table(title=title, box=SIMPLE_HEAD)
     for name in ("PET", "method"):
         table.add_column(name, no_wrap=True)
-    for name in COLUMNS.values():
+    for name in COLUMNS:
         table.add_column(name, justify="right")
-    for row in rows_of(records):
+    for row in rows_of(records, COLUMNS):
         table.add_row(*row)
     return table
 
 
 def markdown_table(records: Sequence[Record]) -> str:
     """The same rows in Markdown, and beside them the zero-shot numbers, where there are any."""
-    extra = zero_shot_columns(records)
-    rows = [[*row, *cells] for row, *cells in zip(rows_of(records), *extra.values(), strict=True)]
-    return markdown([["PET", "method", *COLUMNS.values(), *extra], *rows])
+    columns = COLUMNS | zero_shot_columns(records)
+    return markdown([["PET", "method", *columns], *rows_of(records, columns)])
 
 
 def markdown(lines: Sequence[Sequence[str]], names: int = 2) -> str:

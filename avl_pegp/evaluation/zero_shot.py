@@ -1,14 +1,26 @@
-"""Numbers of what a model can do without having been trained for it: transfer, retrieval, foils."""
+"""What a CLIP can do without having been trained for it: transfer, retrieval, foils, retention."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
+from avalanche.evaluation import PluginMetric
+from avalanche.evaluation.metric_results import MetricValue
+from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.data import Dataset
 
+from avl_pegp.backbones.clip import distinct_texts
+from avl_pegp.evaluation.features import encoded_images, encoded_texts
 from avl_pegp.evaluation.metrics import AccuracyMatrix
+from avl_pegp.plugins.one_model import OneModel
+
+if TYPE_CHECKING:
+    from avl_pegp.backbones.clip import CLIPClassifier
 
 
 class TransferAvgLast(NamedTuple):
@@ -146,3 +158,125 @@ def _require_finite(**tensors: Tensor) -> None:
     for name, tensor in tensors.items():
         if not tensor.isfinite().all():
             raise ValueError(f"{name} has NaN or infinite values: look for a diverged weight")
+
+
+def matching(
+    model: CLIPClassifier,
+    dataset: Dataset[Any],
+    captions: Sequence[str],
+    foils: Tensor,
+    batch_size: int = 256,
+) -> dict[str, float]:
+    """Retrieval recall@1 both ways, and the hallucination rate, on one set of images.
+
+    Args:
+        model: encodes images and captions; its modes are afterwards what they were.
+        dataset: of ``(image, caption number, ...)``.
+        captions: distinct; all of them compete in retrieval.
+        foils: ``(n, K)``, for each image the numbers of K other captions than its own, which name
+            something that is not there; in the order of the data set.
+        batch_size: images, or captions, in a forward pass.
+
+    Returns:
+        ``image_to_text``, ``text_to_image`` (see ``recall_at_1``) and ``hallucination`` (see
+        ``hallucination_rate``), each a share.
+
+    Raises:
+        ValueError: no list of captions, a repeated or an empty one, shapes that do not fit, caption
+            numbers out of range, or a foil that is the image's own caption.
+
+    Example:
+        >>> import torch
+        >>> from torch.utils.data import TensorDataset
+        >>> from avl_pegp import create_clip
+        >>> model = create_clip("tiny_clip_32.glyphs", ["capital a"])
+        >>> dataset = TensorDataset(torch.zeros(2, 3, 32, 32), torch.tensor([0, 1]))
+        >>> captions = ["a red capital a", "a blue capital a"]
+        >>> matching(model, dataset, captions, torch.tensor([[1], [0]]))["hallucination"]
+        0.5
+    """
+    captions = distinct_texts("captions", captions)
+    images, own = encoded_images(model, dataset, batch_size)
+    texts = encoded_texts(model, captions, batch_size)
+    recall = recall_at_1(images, texts, own)
+    _require_foils(foils.to(own.device), own, len(texts))
+    scores = images @ texts.T
+    false = scores.gather(1, foils.to(scores.device))
+    true = scores.gather(1, own[:, None])[:, 0]
+    return {**recall._asdict(), "hallucination": hallucination_rate(true, false)}
+
+
+def _require_foils(foils: Tensor, own: Tensor, count: int) -> None:
+    fits = foils.ndim == 2 and len(foils) == len(own) and foils.numel() and foils.dtype == own.dtype
+    if not fits or foils.min() < 0 or foils.max() >= count or (foils == own[:, None]).any():
+        raise ValueError(
+            f"foils {tuple(foils.shape)} of {foils.dtype}: must have a row for each of the {len(own)} "
+            f"images, of caption numbers from 0 to {count - 1} as {own.dtype}, none of them its own"
+        )
+
+
+class ZeroShotRetention(PluginMetric[dict[str, list[float]]]):
+    """Numbers of the model before training, and after each experience, for the loggers.
+
+    Give it to an ``EvaluationPlugin``. It measures when training begins for the first time and when
+    an experience is over, after plugins have done their last; in an online stream each piece is an
+    experience. Loggers get ``ZeroShot/NAME``.
+
+    Args:
+        measures: what to compute of the model; each gives shares by name, such as ``matching`` on
+            images that are never trained. No two give the same name.
+
+    Attributes:
+        history: by name, the first number before training, then one for each experience.
+        seconds: how long measuring has taken, all in all; training is not over before it.
+
+    Raises:
+        ValueError: when measuring, a name that two measures give; at the start of training, another
+            model object than the one that the history is of.
+
+    Example:
+        >>> retention = ZeroShotRetention([lambda model: {"parameters": len([*model.parameters()])}])
+        >>> retention.history  # EvaluationPlugin(retention, loggers=[...])
+        {}
+    """
+
+    def __init__(self, measures: Sequence[Callable[[Any], Mapping[str, float]]]) -> None:
+        super().__init__()
+        self.measures = tuple(measures)
+        self.history: dict[str, list[float]] = {}
+        self.seconds = 0.0
+        self._one_model = OneModel()
+
+    def result(self) -> dict[str, list[float]]:
+        """``history``."""
+        return self.history
+
+    def reset(self) -> None:
+        """Nothing: the history is of the whole stream."""
+
+    def before_training(self, strategy: SupervisedTemplate) -> list[MetricValue]:
+        """Measure once, before anything is trained."""
+        self._one_model.require(str(self), strategy.model)
+        return [] if self.history else self._measure(strategy)
+
+    def after_training_exp(self, strategy: SupervisedTemplate) -> list[MetricValue]:
+        """Measure after an experience."""
+        return self._measure(strategy)
+
+    def _measure(self, strategy: SupervisedTemplate) -> list[MetricValue]:
+        started, now = time.perf_counter(), dict[str, float]()
+        for measure in self.measures:
+            numbers = measure(strategy.model)
+            twice = sorted(numbers.keys() & now.keys())
+            if twice:
+                raise ValueError(f"measures gives {twice} twice: let each number have its own name")
+            now.update(numbers)
+        for name, number in now.items():
+            self.history.setdefault(name, []).append(number)
+        self.seconds += time.perf_counter() - started
+        self._one_model.learned(strategy.model)
+        at = strategy.clock.train_iterations
+        return [MetricValue(self, f"ZeroShot/{name}", number, at) for name, number in now.items()]
+
+    def __str__(self) -> str:
+        return "ZeroShotRetention"

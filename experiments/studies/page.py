@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from statistics import mean, stdev
 
 from avl_pegp.evaluation import Record, markdown, new_task_accuracy, paired, spread
+from avl_pegp.evaluation.tables import Column, cells, signed
+from avl_pegp.evaluation.tables import grouped as by_fields
 
-COLUMNS: dict[str, Callable[[Record], float]] = {
+COLUMNS: dict[str, Column] = {
     "final accuracy": attrgetter("average_accuracy"),
     "average accuracy": attrgetter("average_incremental_accuracy"),
     "forgetting": attrgetter("forgetting"),
@@ -26,21 +28,28 @@ COMPARED = (
     "final accuracy over first_session",
     "average accuracy over first_session",
 )
-Rows = dict[tuple[str, str], list[Record]]
+Rows = dict[tuple[str, ...], list[Record]]
 
 
 def grouped(records: Sequence[Record]) -> Rows:
     """Records by PET and method, in their order."""
-    rows: Rows = {}
-    for record in records:
-        rows.setdefault((record.pet, record.method), []).append(record)
-    return rows
+    return by_fields(records, "pet", "method")
+
+
+def compared(rows: Rows, reference: str | None) -> Rows:
+    """By row the one that it is compared with: the same PET's reference, without a PET LoRA's."""
+    others = {
+        (pet, method): rows.get(("lora" if pet == "none" else pet, str(reference)))
+        for pet, method in rows
+        if method != reference
+    }
+    return {row: other for row, other in others.items() if other}
 
 
 def table(
     records: Sequence[Record],
     reference: str | None = "pegp",
-    columns: Mapping[str, Callable[[Record], float]] = COLUMNS,
+    columns: Mapping[str, Column] = COLUMNS,
     final: tuple[str, str] = FINAL,
 ) -> str:
     """One row a PET and method; the last column is paired with the same PET's reference.
@@ -49,36 +58,26 @@ def table(
     the title and the field of ``final``.
     """
     rows = grouped(records)
-    titles = ["PET", "method", *columns]
-    titles += [f"{final[0]} minus {reference}'s, paired"] if reference else []
-    lines = [titles]
-    for (pet, method), group in rows.items():
-        line = [pet, method, *(spread([of(r) for r in group]) for of in columns.values())]
-        if reference:
-            other = rows.get((pet if pet != "none" else "lora", reference), [])
-            line.append("" if method == reference or not other else signed(group, other, final[1]))
-        lines.append(line)
+    others = compared(rows, reference)
+    lines = [["PET", "method", *columns]]
+    lines += [[*row, *cells(group, columns)] for row, group in rows.items()]
+    if reference:
+        gaps = (signed(rows[r], others[r], final[1]) if r in others else "" for r in rows)
+        for line, gap in zip(
+            lines, (f"{final[0]} minus {reference}'s, paired", *gaps), strict=True
+        ):
+            line.append(gap)
     return markdown(lines)
-
-
-def signed(records: Sequence[Record], others: Sequence[Record], field: str = FINAL[1]) -> str:
-    """The paired difference of final (or another) accuracy, with its sign."""
-    gaps = paired(records, others, field)
-    text = spread(gaps)
-    return text if mean(gaps) < 0 else f"+{text}"
 
 
 def winners(records: Sequence[Record], reference: str = "pegp", field: str = FINAL[1]) -> list[str]:
     """Rows whose final accuracy lies above the reference of the same PET beyond one deviation."""
     rows = grouped(records)
     found = []
-    for (pet, method), group in rows.items():
-        other = rows.get((pet if pet != "none" else "lora", reference))
-        if method == reference or other is None:
-            continue
-        gaps = paired(group, other, field)
+    for row, other in compared(rows, reference).items():
+        gaps = paired(rows[row], other, field)
         if mean(gaps) > (stdev(gaps) if len(gaps) > 1 else 0):
-            found.append(f"{pet} {method} ({signed(group, other, field)})")
+            found.append(f"{' '.join(row)} ({signed(rows[row], other, field)})")
     return found
 
 

@@ -116,7 +116,7 @@ def test_numbers_reach_tensorboard_as_scalars(tmp_path):
 
 def test_several_measures_have_their_numbers_side_by_side_and_the_time_is_known(monkeypatch):
     clock = iter([10.0, 12.5])
-    monkeypatch.setattr("avl_pegp.evaluation.retention.time.perf_counter", lambda: next(clock))
+    monkeypatch.setattr("avl_pegp.evaluation.zero_shot.time.perf_counter", lambda: next(clock))
     retention = ZeroShotRetention([lambda model: {"a": 0.25, "b": 0.5}, lambda model: {"c": 1.0}])
     parts = learner(SupervisedPlugin(), LoRA(4))
     values = retention.before_training(parts.strategy)

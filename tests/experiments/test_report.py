@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import report
 from PIL import Image
+from reporting import template
 
 from avl_pegp.evaluation import write_records
 
@@ -52,7 +53,7 @@ def page(tmp_path, monkeypatch):
 
     def make(figures=False, **folders):
         if not figures:
-            monkeypatch.setattr(report, "pictures_of", lambda rows, title: [])
+            monkeypatch.setattr(template, "pictures_of", lambda rows, title: [])
         for name, records in folders.items():
             (tmp_path / name).mkdir()
             write_records(records, tmp_path / name / "results.json")
@@ -159,22 +160,22 @@ def test_every_part_says_which_folders_it_comes_from(page, record, tmp_path):
 
 
 def test_a_folder_given_twice_stands_in_the_page_once(tmp_path, rows, monkeypatch):
-    monkeypatch.setattr(report, "pictures_of", lambda rows, title: [])
+    monkeypatch.setattr(template, "pictures_of", lambda rows, title: [])
     monkeypatch.chdir(tmp_path)
     Path("runs").mkdir()
     write_records(rows, Path("runs") / "results.json")
-    (part,) = report.parts_of([tmp_path / "runs", Path("runs"), Path("runs/../runs")])
+    (part,) = template.parts_of([tmp_path / "runs", Path("runs"), Path("runs/../runs")])
     assert len(part.folders) == 1
     assert [row.folder for row in part.rows] == [""] * 4
 
 
 def test_folders_may_be_given_from_here_and_from_the_root(tmp_path, rows, monkeypatch):
-    monkeypatch.setattr(report, "pictures_of", lambda rows, title: [])
+    monkeypatch.setattr(template, "pictures_of", lambda rows, title: [])
     monkeypatch.chdir(tmp_path)
     for name in ("first", "second"):
         Path(name).mkdir()
         write_records(rows[:1], Path(name) / "results.json")
-    (part,) = report.parts_of([Path("first"), tmp_path / "second"])
+    (part,) = template.parts_of([Path("first"), tmp_path / "second"])
     assert part.folders == ["first", str(tmp_path / "second")]
     assert [row.folder for row in part.rows] == ["first", "second"]
 

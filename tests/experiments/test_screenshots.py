@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 
 import pytest
-import report
 import screenshots
+from reporting import template
 
 from avl_pegp.evaluation import write_records
 
@@ -24,7 +24,7 @@ else:
 @pytest.fixture
 def browse(tmp_path, monkeypatch, rows, launch):
     """Take pictures of a few records, with a browser that prints this of a page; their folder."""
-    monkeypatch.setattr(report, "pictures_of", lambda rows, title: [])
+    monkeypatch.setattr(template, "pictures_of", lambda rows, title: [])
     (tmp_path / "runs").mkdir()
     write_records(rows, tmp_path / "runs" / "results.json")
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))

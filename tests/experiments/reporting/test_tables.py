@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from report_tables import rows_of, table_of
+from reporting.tables import rows_of, table_of
 
 #: What the table calls these numbers of a record.
 TITLES = {

@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from report_tables import Row
 from runs.job import Job
 from runs.methods import CLIP, VIT, Menu
 from runs.older import translated
 
 from avl_pegp.evaluation import Record
+from reporting.tables import Row
 
 # Columns of every table, and what follows from them.
 _SHOWN_ELSEWHERE = {f"job.{name}" for name in ("pet", "method", "seed", "setting", "benchmark")}

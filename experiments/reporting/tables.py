@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import nan
-from operator import methodcaller
 from os.path import abspath, commonpath, relpath
 from statistics import mean
 
 from runs.methods import CONTROLS, METHODS
-from studies.page import COLUMNS, signed
+from studies.page import COLUMNS
 
 from avl_pegp.evaluation import Record, spread
+from avl_pegp.evaluation.tables import numbers, signed, zero_shot_columns
 
 REFERENCE = "pegp"
 FIRST = ("zero_shot", *CONTROLS, REFERENCE)  # then all others, as they come
@@ -94,30 +94,19 @@ def rank(method: str) -> int:
 
 def table_of(rows: Sequence[Row]) -> Table:
     """All numbers of all rows, in percent."""
-    columns = {title: numbers(rows, of) for title, of in COLUMNS.items()}
-    columns |= {
-        f"zero-shot {name.replace('_', ' ')}": numbers(rows, methodcaller("zero_shot_at_end", name))
-        for name in dict.fromkeys(name for row in rows for r in row.records for name in r.zero_shot)
-    }
-    marked = [
-        [
-            Cell(spread(values) if values else "–", i in best(rows, column, title))
-            for i, values in enumerate(column)
-        ]
-        for title, column in columns.items()
+    columns = COLUMNS | zero_shot_columns([record for row in rows for record in row.records])
+    found = {t: [numbers(row.records, of) for row in rows] for t, of in columns.items()}
+    top = {title: best(rows, column, title) for title, column in found.items()}
+    cells = [
+        [Cell(spread(column[i]), i in top[title]) for title, column in found.items()]
+        for i in range(len(rows))
     ]
-    cells = [list(line) for line in zip(*marked, strict=True)]
     titles = list(columns)
     if any(row.method == REFERENCE for row in rows):
         titles.append(f"final minus {REFERENCE}'s, paired")
         for row, line in zip(rows, cells, strict=True):
             line.append(Cell(over_reference(row, rows), False))
     return Table(titles, cells, all(len(row.records) == 1 for row in rows))
-
-
-def numbers(rows: Sequence[Row], of: Callable[[Record], float | None]) -> list[list[float]]:
-    """For each row the numbers of its runs that have one."""
-    return [[n for record in row.records if (n := of(record)) is not None] for row in rows]
 
 
 def best(rows: Sequence[Row], column: Sequence[Sequence[float]], title: str) -> set[int]:

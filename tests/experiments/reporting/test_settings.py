@@ -9,7 +9,7 @@ import class_incremental
 import clip_incremental
 import online
 import pytest
-from report_settings import command_of
+from reporting.settings import command_of
 from runs.job import Job
 
 FLAGS = [

@@ -10,7 +10,6 @@ from statistics import mean
 from typing import Any
 
 from matplotlib.figure import Figure
-from report_tables import REFERENCE, Row
 
 from avl_pegp.evaluation import (
     accuracy_and_forgetting,
@@ -19,6 +18,7 @@ from avl_pegp.evaluation import (
     new_task_accuracy,
     stability_plasticity,
 )
+from reporting.tables import REFERENCE, Row
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ import sys
 
 import pytest
 import report
-from report_records import read_folder
+from reporting import template
+from reporting.records import read_folder
 
 from avl_pegp.evaluation import write_records
 
@@ -56,7 +57,7 @@ def test_a_folder_in_which_settings_are_mixed_is_refused(tmp_path, rows):
     with pytest.raises(
         ValueError, match="holds none frozen seed 1 2 times on split_glyphs: runs of"
     ):
-        report.parts_of([tmp_path])
+        template.parts_of([tmp_path])
 
 
 @pytest.mark.parametrize(
@@ -89,7 +90,7 @@ def test_runs_of_other_settings_are_not_averaged(tmp_path, record):
         "settings into a folder of its own"
     )
     with pytest.raises(ValueError, match=re.escape(said)):
-        report.parts_of([tmp_path])
+        template.parts_of([tmp_path])
 
 
 def test_runs_of_other_seeds_on_other_machines_are_averaged(tmp_path, record):
@@ -98,5 +99,5 @@ def test_runs_of_other_seeds_on_other_machines_are_averaged(tmp_path, record):
         for seed, on in enumerate(("cpu", "cuda"))
     ]
     write_records(runs, tmp_path / "results.json")
-    (part,) = report.parts_of([tmp_path])
+    (part,) = template.parts_of([tmp_path])
     assert [row.seeds for row in part.rows] == [[0, 1]]

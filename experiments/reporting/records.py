@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
-from report_settings import flattened
 
 from avl_pegp.evaluation import Record, read_records
+from reporting.settings import flattened
 
 
 class Job(BaseModel, strict=True):

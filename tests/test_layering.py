@@ -26,21 +26,45 @@ SHARED = {
     "fingerprint",
     "wrappers",
 }  # files at the package's root that every layer may know
+EXPERIMENTS = PACKAGE.parent / "experiments"
+RECIPES = {
+    "class_incremental",
+    "task_incremental",
+    "domain_incremental",
+    "online",
+    "clip_incremental",
+}
+EXPERIMENTS_MAY_IMPORT = {  # files at the top by name; folders as a whole, themselves included
+    "runs": {"runs"},
+    **{recipe: {"runs"} for recipe in RECIPES},
+    "studies": {"studies", "runs", *RECIPES},
+    "reproduction": {"reproduction", "runs"},
+    "reproduce": {"reproduction", "runs", *RECIPES},
+    "reporting": {"reporting", "runs"},
+    "report": {"reporting", "runs"},
+    "screenshots": {"reporting", "runs"},
+    "pretraining": {"program"},  # its scripts stand beside it
+    "study": set(),
+}
 HEAVY = set(
     "avalanche timm torchvision matplotlib PIL sklearn rich safetensors tensorboard peft".split()
 )
 
 
-def imported_layers(source: str) -> set[str]:
-    """The layers of the package that a file imports, at its top or inside functions."""
+def imported(source: str) -> list[list[str]]:
+    """The parts of all module names that a file imports, at its top or inside functions."""
     names = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ImportFrom) and node.module:
             names.add(node.module)
         elif isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
-    parts = [name.split(".") for name in names]
-    return {part[1] for part in parts if part[0] == "avl_pegp" and len(part) > 1}
+    return [name.split(".") for name in names]
+
+
+def imported_layers(source: str) -> set[str]:
+    """The layers of the package among them."""
+    return {part[1] for part in imported(source) if part[0] == "avl_pegp" and len(part) > 1}
 
 
 def modules_after(statement: str) -> set[str]:
@@ -60,6 +84,29 @@ def test_a_layer_knows_only_layers_below_it(layer):
 def test_every_layer_has_a_rule():
     folders = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
     assert folders == set(MAY_IMPORT)
+
+
+@pytest.mark.parametrize("place", sorted(EXPERIMENTS_MAY_IMPORT))
+def test_recipes_know_runs_and_studies_know_recipes_and_nothing_knows_back(place):
+    files = [*(EXPERIMENTS / place).rglob("*.py")] or [EXPERIMENTS / f"{place}.py"]
+    own = {path.stem for path in EXPERIMENTS.rglob("*.py")} | {
+        path.name for path in EXPERIMENTS.iterdir() if path.is_dir()
+    }
+    for path in files:
+        tops = {parts[0] for parts in imported(path.read_text())} & own
+        beyond = tops - EXPERIMENTS_MAY_IMPORT[place]
+        assert not beyond, f"{path.relative_to(EXPERIMENTS)} imports {beyond}"
+
+
+def test_every_place_of_the_experiments_has_a_rule():
+    files = {path.stem for path in EXPERIMENTS.glob("*.py")}
+    folders = {path.parent.name for path in EXPERIMENTS.glob("*/*.py")}
+    assert files | folders == set(EXPERIMENTS_MAY_IMPORT)
+
+
+@pytest.mark.parametrize("recipe", sorted(RECIPES))
+def test_a_recipe_can_be_read_and_copied(recipe):
+    assert len((EXPERIMENTS / f"{recipe}.py").read_text().splitlines()) <= 120
 
 
 @pytest.mark.parametrize("name", sorted(SHARED))

@@ -11,6 +11,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from avl_pegp.evaluation.metrics import new_task_accuracy
 from avl_pegp.evaluation.records import Record
 
 Column = Callable[[Record], float | None]
@@ -20,6 +21,14 @@ COLUMNS: dict[str, Column] = {
     "forgetting": attrgetter("forgetting"),
     "task-aware accuracy": attrgetter("task_aware_average_accuracy"),
     "task-aware forgetting": attrgetter("task_aware_forgetting"),
+}
+MEASURED: dict[str, Column] = {
+    "final accuracy": attrgetter("average_accuracy"),
+    "average accuracy": attrgetter("average_incremental_accuracy"),
+    "forgetting": attrgetter("forgetting"),
+    "task-aware final accuracy": attrgetter("task_aware_average_accuracy"),
+    "task-aware forgetting": attrgetter("task_aware_forgetting"),
+    "task-aware accuracy when new": lambda r: new_task_accuracy(r.task_aware_accuracy_matrix),
 }
 
 

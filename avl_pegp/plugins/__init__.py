@@ -1,5 +1,6 @@
-"""Avalanche plugins: thin shells over ``avl_pegp.projection`` and ``avl_pegp.backbones``, and rivals."""
+"""Avalanche plugins: thin shells over ``avl_pegp.projection`` and ``avl_pegp.backbones``, and baselines."""
 
+from avl_pegp.plugins.boundaries import LastTaskPlugin
 from avl_pegp.plugins.class_statistics import ClassStatisticsPlugin
 from avl_pegp.plugins.context_per_experience import ContextPerExperiencePlugin
 from avl_pegp.plugins.distillation import LwFPlugin
@@ -16,6 +17,7 @@ __all__ = [
     "ContextPerExperiencePlugin",
     "EWCPlugin",
     "L2Plugin",
+    "LastTaskPlugin",
     "LwFPlugin",
     "MaskedCrossEntropy",
     "PEGPPlugin",

@@ -9,10 +9,9 @@ from os.path import abspath, commonpath, relpath
 from statistics import mean
 
 from runs.methods import CONTROLS, METHODS
-from studies.page import COLUMNS
 
 from avl_pegp.evaluation import Record, spread
-from avl_pegp.evaluation.tables import numbers, signed, zero_shot_columns
+from avl_pegp.evaluation.tables import MEASURED, numbers, signed, zero_shot_columns
 
 REFERENCE = "pegp"
 FIRST = ("zero_shot", *CONTROLS, REFERENCE)  # then all others, as they come
@@ -94,7 +93,7 @@ def rank(method: str) -> int:
 
 def table_of(rows: Sequence[Row]) -> Table:
     """All numbers of all rows, in percent."""
-    columns = COLUMNS | zero_shot_columns([record for row in rows for record in row.records])
+    columns = MEASURED | zero_shot_columns([record for row in rows for record in row.records])
     found = {t: [numbers(row.records, of) for row in rows] for t, of in columns.items()}
     top = {title: best(rows, column, title) for title, column in found.items()}
     cells = [

@@ -7,20 +7,13 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from avl_pegp import Adapter, Context, LinearAdapter, LoRA, Prefix, Prompt
+from avl_pegp.pet import PETS as KINDS
 from avl_pegp.plugins import ContextPerExperiencePlugin, EWCPlugin, L2Plugin, LwFPlugin
 from avl_pegp.projection import Protection
 from runs.clip import vr_lwf_of_words, zscl
 
 Values = dict[str, Any]  # names, numbers, and lists and dictionaries of them
 
-KINDS: dict[str, Callable[..., Any]] = {  # of PETs, as plain values and files name them
-    "adapter": Adapter,
-    "lora": LoRA,
-    "prefix": Prefix,
-    "prompt": Prompt,
-    "linear_adapter": LinearAdapter,
-    "context": Context,
-}
 PLUGINS: dict[str, Callable[..., Any]] = {  # of baselines, and of what a PET itself needs
     "l2": L2Plugin,
     "ewc": EWCPlugin,

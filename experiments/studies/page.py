@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from operator import attrgetter
 from statistics import mean, stdev
 
-from avl_pegp.evaluation import Record, markdown, new_task_accuracy, paired, spread
-from avl_pegp.evaluation.tables import Column, cells, signed
+from avl_pegp.evaluation import Record, markdown, paired, spread
+from avl_pegp.evaluation.tables import MEASURED, Column, cells, signed
 from avl_pegp.evaluation.tables import grouped as by_fields
 
-COLUMNS: dict[str, Column] = {
-    "final accuracy": attrgetter("average_accuracy"),
-    "average accuracy": attrgetter("average_incremental_accuracy"),
-    "forgetting": attrgetter("forgetting"),
-    "task-aware final accuracy": attrgetter("task_aware_average_accuracy"),
-    "task-aware forgetting": attrgetter("task_aware_forgetting"),
-    "task-aware accuracy when new": lambda r: new_task_accuracy(r.task_aware_accuracy_matrix),
-}
 FINAL = ("final accuracy", "average_accuracy")
 COMPARED = (
     "PET",
@@ -49,7 +40,7 @@ def compared(rows: Rows, reference: str | None) -> Rows:
 def table(
     records: Sequence[Record],
     reference: str | None = "pegp",
-    columns: Mapping[str, Column] = COLUMNS,
+    columns: Mapping[str, Column] = MEASURED,
     final: tuple[str, str] = FINAL,
 ) -> str:
     """One row a PET and method; the last column is paired with the same PET's reference.

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import asdict
+from operator import index
 from typing import Any
 
 from torch import Tensor
@@ -21,6 +22,25 @@ from avl_pegp.projection import checks
 from avl_pegp.projection.bases import Basis, Projector
 from avl_pegp.projection.moments import Moment
 from avl_pegp.projection.protection import Protection
+
+
+def class_numbers(classes: Collection[int]) -> set[int]:
+    """Classes as plain integers.
+
+    Raises:
+        ValueError: something is no whole number, or they are no collection.
+
+    Example:
+        >>> class_numbers(range(2))
+        {0, 1}
+    """
+    try:
+        return {index(c) for c in classes}
+    except TypeError:
+        raise ValueError(
+            f"classes={classes!r}: must be a collection of whole numbers, the rows of the classifier "
+            "that are to be taught"
+        ) from None
 
 
 class ClassifierRows:
@@ -66,7 +86,7 @@ class ClassifierRows:
         Raises:
             ValueError: a class without a row.
         """
-        present = set(range(len(rows))) if classes is None else {int(c) for c in classes}
+        present = set(range(len(rows))) if classes is None else class_numbers(classes)
         self.require_rows(present, len(rows))
         start = self.reference if start is None else start
         if start is not None:
@@ -85,7 +105,7 @@ class ClassifierRows:
         """
         if self.reference is not None:
             self.require_rows(classes, len(self.reference))
-        self.present |= {int(c) for c in classes}
+        self.present |= class_numbers(classes)
 
     @staticmethod
     def require_rows(classes: Collection[int], rows: int) -> None:

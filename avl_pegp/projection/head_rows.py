@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 
 from torch import Tensor
 
-from avl_pegp.projection.classifier import ClassifierRows
+from avl_pegp.projection.classifier import ClassifierRows, class_numbers
 from avl_pegp.projection.sites import Site
 
 Tensors = dict[str, Tensor]
@@ -34,7 +34,7 @@ class HeadRows:
         classes: Collection[int] | None,
     ) -> None:
         self._heads, self._rows = heads, rows
-        self._classes = None if classes is None else {int(c) for c in classes}
+        self._classes = None if classes is None else class_numbers(classes)
         self.in_use = set(heads) if len(heads) == 1 else set()
 
     def begin(self, tensors: Tensors, last: Tensors | None, project: bool) -> None:
@@ -65,7 +65,7 @@ class HeadRows:
         for name in self.in_use:
             self._teach(name, classes)
         if self._classes is not None:
-            self._classes |= {int(c) for c in classes}
+            self._classes |= class_numbers(classes)
 
     def notice(self, gradients: Tensors) -> None:
         """See by the gradients which heads are in use."""

@@ -87,7 +87,8 @@ def _places(model: nn.Module, root: nn.Module) -> list[nn.Module] | None:
     if not isinstance(inner, HasClassifier):
         return None
     found = inner.get_classifier()
-    return list(found) if isinstance(found, tuple | list) else [found]
+    places = list(found) if isinstance(found, tuple | list) else [found]
+    return places if all(isinstance(place, nn.Module) for place in places) else None
 
 
 def _only_layer(

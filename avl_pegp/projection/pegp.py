@@ -9,6 +9,8 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from avl_pegp.projection.buffers import StillBuffers
+from avl_pegp.projection.classifier import class_numbers
 from avl_pegp.projection.classifier_search import ClassifierSearch
 from avl_pegp.projection.coverage import Coverage, cover
 from avl_pegp.projection.energy import Energy, energies_at, require_valid
@@ -126,6 +128,7 @@ class PEGP:
         # Weights after the latest step, where steps are held in part and each must be taken by itself.
         self._last: dict[str, Tensor] | None = None
         self._rounding = RoundingWatch()
+        self._buffers = StillBuffers()
 
     @torch.no_grad()
     @in_full_precision
@@ -153,10 +156,13 @@ class PEGP:
         for parameter in self.model.parameters():
             if not parameter.requires_grad:  # or an optimizer would step it, by decay and momentum
                 parameter.grad = None
-        self._classes = classes
+        classes = None if classes is None else class_numbers(classes)
+        self._begin_rows(classes, self.project != "none")
         if classes is not None:
             self._search.begin(self.model, self._coverage.known_heads, self._classifier_found)
-        self._begin_rows(self.project != "none")
+        self._classes = classes
+        has_past = self.project != "none" and self.past.experiences > 0
+        self._buffers = StillBuffers(named_root(self.model) if has_past else None)
         self._begun = True
         self.project_step()
 
@@ -177,10 +183,15 @@ class PEGP:
 
         Raises:
             RuntimeError: ``begin`` was not called.
-            ValueError: batch norm in train mode; classes were told, but the classifier is not known.
+            ValueError: batch norm in train mode; classes were told, but the classifier is not known;
+                after the first experience, a tensor that was made trainable or replaced since
+                ``begin``, or a buffer that changes in training (it is put back).
         """
         self._require_begun()
         self._coverage.require_still()
+        if self.past.experiences:
+            self._coverage.require_same_trained()
+            self._buffers.require()
         if self._classes is not None:
             self._search.require_over(self.model, self._coverage.known_heads)
         gradients = self._coverage.gradients()
@@ -405,12 +416,15 @@ class PEGP:
         """A forward pass has shown what the classifier is; nothing has been trained since ``begin``."""
         self._look_over()
         if self._begun:
-            self._begin_rows(project=False)  # the pass goes on with the weights as they are
+            self._begin_rows(
+                self._classes, project=False
+            )  # the pass goes on with the weights as they are
 
-    def _begin_rows(self, project: bool) -> None:
+    def _begin_rows(self, classes: Collection[int] | None, project: bool) -> None:
         """Put the rows of every head under the rule of this experience's classes."""
-        self._rows = HeadRows(self._coverage.heads, self.past.rows, self._classes)
-        self._rows.begin(self._coverage.tensors(), self._last, project)
+        rows = HeadRows(self._coverage.heads, self.past.rows, classes)
+        rows.begin(self._coverage.tensors(), self._last, project)
+        self._rows = rows
 
     def _energies(self) -> dict[str, float]:
         """The energy of every site and of the classifier, in this experience."""

@@ -68,15 +68,23 @@ def grown(
         modules = rebasable_modules(model, coverage.sites)
         memories = rebased(modules, memories, coverage.sites, tensors, protection, past.experiences)
         backbone = ""  # what was learned has joined what is fixed
-    trained = tuple(dict.fromkeys((*past.trained, *coverage.trained)))  # heads may have been added
     return Past(
         past.experiences + 1,
         memories,
         rows,
         {name: tensors[name].clone() for name in coverage.uncovered},
-        trained,
-        backbone or digest_of(frozen_tensors(model, trained)),
+        _trained(past, coverage),
+        backbone or backbone_of(model, past, coverage),
         present_settings(model, coverage),
         past.call or call,
         named_root(model),
     )
+
+
+def backbone_of(model: nn.Module, past: Past, coverage: Coverage) -> str:
+    """The digest of all that is trained neither now nor was before."""
+    return digest_of(frozen_tensors(model, _trained(past, coverage)))
+
+
+def _trained(past: Past, coverage: Coverage) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*past.trained, *coverage.trained)))  # heads may have been added

@@ -62,10 +62,11 @@ class HeadRows:
         Raises:
             ValueError: a class without a row.
         """
+        classes = class_numbers(classes)
         for name in self.in_use:
             self._teach(name, classes)
         if self._classes is not None:
-            self._classes |= class_numbers(classes)
+            self._classes |= classes
 
     def notice(self, gradients: Tensors) -> None:
         """See by the gradients which heads are in use."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import torch
@@ -15,7 +16,7 @@ from avl_pegp.projection.classifier_search import ClassifierSearch
 from avl_pegp.projection.coverage import Coverage, cover
 from avl_pegp.projection.energy import Energy, energies_at, require_valid
 from avl_pegp.projection.gathering import Features
-from avl_pegp.projection.growth import grown
+from avl_pegp.projection.growth import backbone_of, grown
 from avl_pegp.projection.head_rows import HeadRows
 from avl_pegp.projection.heads import Classifier
 from avl_pegp.projection.holding import hold_gradients, hold_weights, moves_of
@@ -257,7 +258,10 @@ class PEGP:
             self.project_step()
         with inference_state(self.model), own_prompts(self.model, self._classes):
             sites = self._coverage.observed()
-            self._features.gather(loader, forward, self.model, sites, self._look_for_classifier)
+            look, heads = self._look_for_classifier, self._coverage.heads
+            self._features.gather(loader, forward, self.model, sites, look, heads)
+        if not (self.past.backbone or self._features.backbone):
+            self._features.backbone = backbone_of(self.model, self.past, self._coverage)
 
     @torch.no_grad()
     def try_calls(self, batch: Any, forward: Callable[[Any], object]) -> None:
@@ -319,7 +323,7 @@ class PEGP:
         if self._begun:
             self.project_step()
         self.past = grown(
-            self.past,
+            replace(self.past, backbone=self.past.backbone or self._features.backbone),
             named_root(self.model),
             self._coverage,
             gathered,

@@ -186,7 +186,12 @@ class Answer:
     features: Any
 
 
-@pytest.mark.parametrize("wrap", [Answer, lambda x: SimpleNamespace(features=x)])
+class Opaque:
+    def __init__(self, features):
+        self.features = features
+
+
+@pytest.mark.parametrize("wrap", [Answer, Opaque, lambda x: SimpleNamespace(features=x)])
 def test_a_weight_read_after_all_calls_is_found_in_outputs_with_fields(wrap):
     class Wrapped(ReadAfter):
         def forward(self, x):

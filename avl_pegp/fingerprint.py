@@ -29,7 +29,6 @@ _RUNTIME = {  # attributes that change no answer in eval mode, or only how many 
     "gradient_checkpointing",
     "inplace",
     "num_classes",
-    "p",
     "training",
 }
 
@@ -130,6 +129,8 @@ def _settings(
 ) -> Iterator[tuple[str, str]]:
     for name, value in vars(module).items():
         if name.startswith("_") or name in _RUNTIME or "drop" in name:
+            continue
+        if name == "p" and isinstance(module, nn.modules.dropout._DropoutNd):
             continue
         text = _as_text(value)
         if text is not None and (name in arguments[type(module)] or _is_setting(value)):

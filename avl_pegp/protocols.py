@@ -100,7 +100,8 @@ def task_heads(model: nn.Module) -> nn.Module | None:
         True
     """
     # Its own, and not what it hands on from a module that it holds.
-    found = [m for m in model.modules() if isinstance(m._modules.get("classifiers"), nn.ModuleDict)]
+    own = ((m, dict(m.named_children()).get("classifiers")) for m in model.modules())
+    found = [m for m, child in own if isinstance(child, nn.ModuleDict)]
     if len(found) > 1:
         raise ValueError(
             f"{type(model).__name__} has {len(found)} modules with a head for each task: must be one at "

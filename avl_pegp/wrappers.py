@@ -82,10 +82,11 @@ def named_root(model: nn.Module) -> nn.Module:
         >>> named_root(nn.DataParallel(layer)) is layer
         True
     """
-    while len(model._modules) == 1 and (place := next(iter(model._modules))) in _PLACES:
-        if not type(model).__module__.startswith("torch."):
+    while type(model).__module__.startswith("torch."):
+        places = [place for place, _ in model.named_children()]
+        if len(places) != 1 or places[0] not in _PLACES:
             break
-        model = model.get_submodule(place)
+        model = model.get_submodule(places[0])
     return model
 
 

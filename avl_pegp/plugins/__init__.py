@@ -1,4 +1,4 @@
-"""Avalanche plugins: thin shells over ``avl_pegp.projection`` and ``avl_pegp.backbones``, and baselines."""
+"""Avalanche plugins: thin shells over the layers below, and baselines to compare with."""
 
 from avl_pegp.plugins.boundaries import LastTaskPlugin
 from avl_pegp.plugins.class_statistics import ClassStatisticsPlugin

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from operator import index
 
 from torch import Tensor
 
@@ -21,6 +22,25 @@ from avl_pegp.projection.moments import Moment
 from avl_pegp.projection.sites import Site
 
 Tensors = dict[str, Tensor]
+
+
+def class_numbers(classes: Collection[int]) -> set[int]:
+    """Classes as plain integers.
+
+    Raises:
+        ValueError: something is no whole number, or they are no collection.
+
+    Example:
+        >>> class_numbers(range(2))
+        {0, 1}
+    """
+    try:
+        return {index(c) for c in classes}
+    except TypeError:
+        raise ValueError(
+            f"classes={classes!r}: must be a collection of whole numbers, the rows of the classifier "
+            "that are to be taught"
+        ) from None
 
 
 @dataclass(frozen=True)
@@ -108,7 +128,7 @@ class Rows:
             ValueError: a class without a row.
         """
         require_rows(classes, len(self.reference))
-        self.taught |= {int(c) for c in classes}
+        self.taught |= class_numbers(classes)
 
     def restrict(self, delta: Tensor) -> Tensor:
         """A step or gradient ``(classes, d + 1)`` with every row under its condition."""
@@ -155,7 +175,7 @@ class HeadRows:
         last: Tensors | None = None,
     ) -> None:
         self._heads = heads
-        self._classes = None if classes is None else {int(c) for c in classes}
+        self._classes = None if classes is None else class_numbers(classes)
         self.in_use = set(heads) if len(heads) == 1 else set()
         if len(heads) > 1:
             most = max(head.read(tensors).shape[1] for head in heads.values())
@@ -186,10 +206,11 @@ class HeadRows:
         Raises:
             ValueError: a class without a row.
         """
+        classes = class_numbers(classes)
         for name in self.in_use:
             self._teach(name, classes)
         if self._classes is not None:
-            self._classes |= {int(c) for c in classes}
+            self._classes |= classes
 
     def notice(self, gradients: Tensors) -> None:
         """See by the gradients which heads are in use."""

@@ -32,6 +32,7 @@ class Coverage:
         is_known: whether the model says what its classifier is, or was told.
         uncovered: names under no condition, to be held after the first experience.
         norms: norms that keep running statistics.
+        others: every other parameter by name.
     """
 
     trained: dict[str, nn.Parameter] = field(default_factory=dict)
@@ -40,6 +41,7 @@ class Coverage:
     is_known: bool = True
     uncovered: tuple[str, ...] = ()
     norms: dict[str, nn.Module] = field(default_factory=dict)
+    others: dict[str, nn.Parameter] = field(default_factory=dict)
 
     def observed(self) -> dict[str, Site]:
         """All whose features are gathered: the sites, and the heads of the classifier."""
@@ -66,6 +68,17 @@ class Coverage:
             raise ValueError(
                 f"{', '.join(replaced)} was replaced since begin(), as by a growing classifier: give "
                 "the model its full size from the start, or let it grow before begin()"
+            )
+
+    def require_same_trained(self) -> None:
+        """Raise ValueError where more is trained than was covered, or other tensors than those."""
+        more = [name for name, p in self.others.items() if p.requires_grad]
+        for site in self.observed().values():
+            more += [n for n, p in site.parameters().items() if p is not self.trained[n]]
+        if more:
+            raise ValueError(
+                f"{', '.join(more)} was made trainable, or replaced, since begin(): nothing protects "
+                "it there. Freeze it, or let it be so before begin() of the first experience"
             )
 
     def require_still(self) -> None:
@@ -97,6 +110,7 @@ def cover(
     trained = {name: p for name, p in root.named_parameters() if p.requires_grad}
     for name, p in trained.items():
         _require_kind(name, p)
+    _require_unscripted(root)
     excluded = _matching(trained, exclude)
     require_untied(root, excluded)
     found = find_heads(model, classifier)
@@ -123,7 +137,8 @@ def cover(
         for name, module in root.named_modules()
         if isinstance(module, nn.modules.batchnorm._NormBase) and module.track_running_stats
     }
-    return Coverage(trained, sites, heads, found is not None, uncovered, norms)
+    others = {name: p for name, p in root.named_parameters() if name not in trained}
+    return Coverage(trained, sites, heads, found is not None, uncovered, norms, others)
 
 
 def _require_kind(name: str, parameter: nn.Parameter) -> None:
@@ -136,6 +151,21 @@ def _require_kind(name: str, parameter: nn.Parameter) -> None:
         raise ValueError(
             f"{name} is trained in {parameter.dtype}: projected steps need float32 or float64; keep "
             "trainable tensors in float32 and use autocast for speed"
+        )
+
+
+def _require_unscripted(root: nn.Module) -> None:
+    """Refuse trained modules that can't be watched."""
+    scripted = [
+        path or type(module).__name__
+        for path, module in root.named_modules()
+        if isinstance(module, torch.jit.ScriptModule)
+        and any(p.requires_grad for p in module.parameters(recurse=False))
+    ]
+    if scripted:
+        raise ValueError(
+            f"{', '.join(scripted)} is a TorchScript module, whose features can't be seen: train the "
+            "module that it was made of, and script or trace it afterwards, or freeze it"
         )
 
 

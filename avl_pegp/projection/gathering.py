@@ -7,7 +7,7 @@ refused.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, cast
@@ -34,11 +34,13 @@ class Features:
     Attributes:
         moments: by site and by head of the classifier.
         call: the first call of the model.
+        backbone: digest of the weights that were frozen meanwhile, where somebody noted it.
     """
 
     def __init__(self) -> None:
         self.moments: dict[str, Moment] = {}
         self.call = FirstCall()
+        self.backbone = ""
 
     def gather(
         self,
@@ -47,11 +49,22 @@ class Features:
         model: nn.Module,
         sites: Mapping[str, Site],
         look: Callable[[Callable[[], object]], None],
+        heads: Collection[str],
     ) -> None:
-        """Add those of a pass over all batches, once it went well; see ``gather_all``."""
+        """Add those of a pass over all batches, once it went well; see ``gather_all``.
+
+        Raises:
+            ValueError: as ``gather_all`` does; or a model's only head had no feature.
+        """
         observer = self._observer(sites)
         with observer.watching():
             gather_all(loader, forward, model, observer, sites, look, self.call)
+        for name in heads if len(heads) == 1 else ():
+            if not observer.moments[name].count.any():
+                raise ValueError(
+                    f"gather(loader): the classifier {name} was never called, so that not all of the "
+                    "model ran: let forward(batch) call the model itself, or freeze the classifier"
+                )
         self.moments = observer.moments
 
     @contextmanager

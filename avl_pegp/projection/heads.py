@@ -80,7 +80,8 @@ def _places(model: nn.Module, root: nn.Module) -> list[nn.Module] | None:
     if not isinstance(inner, HasClassifier):
         return None
     found = inner.get_classifier()
-    return list(found) if isinstance(found, tuple | list) else [found]
+    places = list(found) if isinstance(found, tuple | list) else [found]
+    return places if all(isinstance(place, nn.Module) for place in places) else None
 
 
 def _only_layer(
@@ -93,11 +94,14 @@ def _only_layer(
         layers = found
     if len(layers) > 1 or (is_named and not layers):
         kinds = {path: m for path, m in place.named_modules() if m in layers}
+        what, way = f"classifier={name!r}", "leave classifier out where each is the head of a task"
+        if name is None:
+            what = f"what get_classifier() gives ({type(place).__name__})"
+            way = "say classifier=False to have none"
         raise ValueError(
-            f"classifier={name!r} holds {len(layers)} linear layers to choose from "
+            f"{what} holds {len(layers)} linear layers to choose from "
             f"({', '.join(path or type(m).__name__ for path, m in kinds.items()) or 'none'}): must be "
-            "exactly one, and trainable; name that layer itself, or leave classifier out where each is "
-            "the head of a task"
+            f"exactly one, and trainable; name that layer itself by classifier=PATH, or {way}"
         )
     return layers[0] if layers else None
 

@@ -296,6 +296,14 @@ class Memory:
             sites[second] = SiteMemory.first(weight, zeros, zeros, bases)
         return replace(self, sites=sites, backbone="")  # what was learned has joined what is fixed
 
+    def all_trained(self, coverage: Coverage) -> tuple[str, ...]:
+        """The names of all that is trained, now or before."""
+        return tuple(dict.fromkeys((*self.trained, *coverage.trained)))  # heads may be new
+
+    def digest(self, model: nn.Module, coverage: Coverage) -> str:
+        """The digest of all that is trained neither now nor was before."""
+        return digest_of(frozen_tensors(model, self.all_trained(coverage)))
+
     def of_model(
         self,
         model: nn.Module,
@@ -304,11 +312,10 @@ class Memory:
         call: dict[str, Any] | None,
     ) -> Memory:
         """Note which model it is of: its frozen tensors, its settings, what it is called with."""
-        trained = tuple(dict.fromkeys((*self.trained, *coverage.trained)))  # heads may be new
         return replace(
             self,
-            trained=trained,
-            backbone=self.backbone or digest_of(frozen_tensors(model, trained)),
+            trained=self.all_trained(coverage),
+            backbone=self.backbone or self.digest(model, coverage),
             settings=settings,
             call=self.call or call,
             model=named_root(model),

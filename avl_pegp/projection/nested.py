@@ -7,11 +7,13 @@ from dataclasses import fields, is_dataclass
 from types import SimpleNamespace
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def tensors_in(value: Any) -> Iterator[Tensor]:
     """All tensors, in order; of an object with ``logits``, as some models give it, those.
+
+    Of any other object, those that are its attributes.
 
     Example:
         >>> import torch
@@ -29,6 +31,8 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
         yield from tensors_in(vars(value))
     elif hasattr(value, "logits"):
         yield from tensors_in(value.logits)
+    elif hasattr(value, "__dict__") and not isinstance(value, type | nn.Module):
+        yield from (part for part in vars(value).values() if isinstance(part, Tensor))
 
 
 def floats_in(value: Any) -> list[Tensor]:

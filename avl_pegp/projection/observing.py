@@ -90,6 +90,12 @@ class Observer:
         found = self._seen.get((id(x), groups))
         if found is not None and found[0]() is x and found[1] == version:
             return found[2]
+        if not x.is_floating_point():
+            raise ValueError(
+                f"site {name} received {x.dtype}, which is no feature: a loader's batches must begin "
+                "with the input, not with labels or indices; else say how the model is called: "
+                "forward=lambda batch: model(batch[1])"
+            )
         moment = Moment.of(x.detach()[: self._samples], groups)
         if not moment.is_finite():
             raise ValueError(

@@ -13,10 +13,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from avl_pegp.projection.classifier_search import UnknownClassifierError
 from avl_pegp.projection.nested import first_sample, samples_in, tensors_in
-from avl_pegp.projection.sites import Site
+from avl_pegp.projection.sites import Site, tried_on_product_alone
 
 _ROUNDING = 1e3  # times machine epsilon: what the same computation may differ by
 
@@ -46,22 +47,25 @@ def require_own_calls(
         ValueError: names those layers; or the model gives other outputs for the same input.
     """
     tried = linear_layers(sites)
-    if noted is not None and not noted.differ(run, tried):
+    if noted is not None and not noted.otherwise and not noted.differ(run, tried):
         return
     calls = Calls(model, tried)
     calls.note(run)
-    if not calls.differ(run, calls.called):
+    if not calls.otherwise and not calls.differ(run, calls.called):
         return
-    if calls.differ(run, {}):
+    if not calls.otherwise and calls.differ(run, {}):
         raise ValueError(
             f"{type(model).__name__} gives other outputs for the same input in eval mode, so that "
             "there are no old answers to keep: turn off what is random"
         )
-    guilty = [name for name, site in calls.called.items() if calls.differ(run, {name: site})]
+    guilty = sorted(calls.otherwise) or [
+        name for name, site in calls.called.items() if calls.differ(run, {name: site})
+    ]
     raise ValueError(
         f"the weight of {', '.join(guilty or calls.called)} also acts on the output past the layer's "
-        "own calls, as where F.linear reads layer.weight: features there can't be seen, and answers on "
-        "old inputs would drift. Call the layer itself there, freeze it, or exclude=(name,)"
+        "own calls, as where F.linear reads layer.weight, or where a hook or functional_call normalises "
+        "it: features there can't be seen, and answers on old inputs would drift. Call the layer itself "
+        "there and as it is, freeze it, or exclude=(name,)"
     )
 
 
@@ -130,12 +134,17 @@ class Calls:
         model: what it gives is noted too.
         sites: the layers.
         samples: how many the run shows; of tensors of so many rows each, the first one's are noted.
+
+    Attributes:
+        otherwise: layers whose calls used other weights than their own, whose hooks use them too, or
+            whose weights the run changed.
     """
 
     def __init__(self, model: nn.Module, sites: Mapping[str, Site], samples: int = 1) -> None:
         self._model, self._sites, self._samples = model, sites, samples
         self._calls: dict[str, list[tuple[list[Tensor], Tensor]]] = {}
         self._given: list[Tensor] = []
+        self.otherwise: set[str] = set()
 
     @property
     def called(self) -> dict[str, Site]:
@@ -143,14 +152,30 @@ class Calls:
         return {name: site for name, site in self._sites.items() if name in self._calls}
 
     def note(self, run: Callable[[], Any]) -> None:
-        """Run the model, and note it."""
+        """Run the model, and note it. Weights that it changes itself are put back."""
+        own = {name: list(site.parameters().values()) for name, site in self._sites.items()}
+        kept = {name: [p.clone() for p in parameters] for name, parameters in own.items()}
 
-        def see(name: str, _: nn.Module, args: Any, output: Tensor) -> None:
+        def see(name: str, module: nn.Module, args: Any, output: Tensor) -> None:
             received = [self._first(x) for x in tensors_in(args)]
             self._calls.setdefault(name, []).append((received, self._first(output)))
+            site = self._sites[name]
+            if module is site.module:  # and no copy on another device
+                weights = site.parameters().values()
+                if any(now is not p for now, p in zip(weights, own[name], strict=True)):
+                    self.otherwise.add(name)  # as within functional_call
+                elif _is_hooked(module) and not same([_plain(module, args)], [output]):
+                    hooked[name] = module
 
+        hooked: dict[str, Any] = {}
         with _hooks(self._sites, see):
             self._given = [self._first(x) for x in _given(self._model, run)]
+        self.otherwise |= {n for n, module in hooked.items() if not tried_on_product_alone(module)}
+        for name, parameters in own.items():
+            for p, value in zip(parameters, kept[name], strict=True):
+                if not torch.equal(p, value):
+                    self.otherwise.add(name)
+                    p.copy_(value)
 
     def differ(self, run: Callable[[], Any], changed: Mapping[str, Site]) -> bool:
         """Whether a run with other weights of some layers shows it, though each gives what it gave."""
@@ -173,6 +198,16 @@ class Calls:
     def _first(self, x: Tensor) -> Tensor:
         share, rest = divmod(len(x) if x.dim() else 0, self._samples)
         return (x[:share] if share and not rest else x).clone()
+
+
+def _is_hooked(module: nn.Module) -> bool:
+    """Whether hooks of others stand at a plain linear layer; other classes were tried before."""
+    return type(module).forward is nn.Linear.forward and len(module._forward_hooks) > 1
+
+
+def _plain(module: Any, args: Any) -> Tensor:
+    """``W x + b`` of a linear layer's call."""
+    return F.linear(args[0], module.weight, module.bias)
 
 
 def linear_layers(sites: Mapping[str, Site]) -> dict[str, Site]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
-from avl_pegp.projection.classifier_rows import HeadRows
+from avl_pegp.projection.buffers import StillBuffers
+from avl_pegp.projection.classifier_rows import HeadRows, class_numbers
 from avl_pegp.projection.classifier_search import ClassifierSearch
 from avl_pegp.projection.coverage import Coverage, cover
 from avl_pegp.projection.gathering import Features
@@ -77,6 +79,7 @@ class PEGP:
         self._rows = HeadRows({}, {}, None, {})
         # Weights after the latest step, where steps are held in part and each must be taken by itself.
         self._last: dict[str, Tensor] | None = None
+        self._buffers = StillBuffers()
 
     @torch.no_grad()
     @in_full_precision
@@ -104,12 +107,16 @@ class PEGP:
         for parameter in self.model.parameters():
             if not parameter.requires_grad:  # or an optimizer would step it, by decay and momentum
                 parameter.grad = None
-        self._classes = classes
+        classes = None if classes is None else class_numbers(classes)
+        self._begin_rows(classes)
+        is_held = self.settings.project != "none"
+        if is_held:
+            self._rows.begin(self._coverage.tensors())
         if classes is not None:
             self._search.begin(self.model, self._coverage.known_heads, self._classifier_found)
-        self._begin_rows()
-        if self.settings.project != "none":
-            self._rows.begin(self._coverage.tensors())
+        self._classes = classes
+        has_past = is_held and self.memory.experiences > 0
+        self._buffers = StillBuffers(named_root(self.model) if has_past else None)
         self._begun = True
         self.project_step()
 
@@ -130,10 +137,15 @@ class PEGP:
 
         Raises:
             RuntimeError: ``begin`` was not called.
-            ValueError: batch norm in train mode; classes were told, but the classifier is not known.
+            ValueError: batch norm in train mode; classes were told, but the classifier is not known;
+                after the first experience, a tensor that was made trainable or replaced since
+                ``begin``, or a buffer that changes in training (it is put back).
         """
         self._require_begun()
         self._coverage.require_still()
+        if self.memory.experiences:
+            self._coverage.require_same_trained()
+            self._buffers.require()
         if self._classes is not None:
             self._search.require_over(self.model, self._coverage.known_heads)
         gradients = self._coverage.gradients()
@@ -200,7 +212,10 @@ class PEGP:
             self.project_step()
         with inference_state(self.model), self._own_prompts():
             sites = self._coverage.observed()
-            self._features.gather(loader, forward, self.model, sites, self._look_for_classifier)
+            look, heads = self._look_for_classifier, self._coverage.heads
+            self._features.gather(loader, forward, self.model, sites, look, heads)
+        if not (self.memory.backbone or self._features.backbone):
+            self._features.backbone = self.memory.digest(self.model, self._coverage)
 
     @torch.no_grad()
     def try_calls(self, batch: Any, forward: Callable[[Any], object]) -> None:
@@ -264,7 +279,8 @@ class PEGP:
         model, coverage, rule = named_root(self.model), self._coverage, self.settings.rule
         coverage.require_current(model)
         taught = self._rows.taught if self._begun else {}
-        memory = self.memory.extend(coverage, gathered, taught, self._energies(), rule)
+        memory = replace(self.memory, backbone=self.memory.backbone or self._features.backbone)
+        memory = memory.extend(coverage, gathered, taught, self._energies(), rule)
         if self.settings.rebase:
             require_same_model(self.memory, model, coverage)
             draw = self.memory.experiences
@@ -373,13 +389,13 @@ class PEGP:
         """A forward pass has shown what the classifier is; nothing has been trained since ``begin``."""
         self._look_over()
         if self._begun:
-            self._begin_rows()  # the pass goes on with the weights as they are
+            self._begin_rows(self._classes)  # the pass goes on with the weights as they are
 
-    def _begin_rows(self) -> None:
+    def _begin_rows(self, classes: Collection[int] | None) -> None:
         """Put the rows of every head under the rule of this experience's classes."""
         coverage, last = self._coverage, self._last
         memories, tensors = self.memory.heads, coverage.tensors()
-        self._rows = HeadRows(coverage.heads, memories, self._classes, tensors, last)
+        self._rows = HeadRows(coverage.heads, memories, classes, tensors, last)
 
     def _energies(self) -> dict[str, float]:
         """The energy of every site and of the classifier, in this experience."""

@@ -24,7 +24,8 @@ def require_same_model(memory: Memory, model: nn.Module, coverage: Coverage) -> 
     if digest_of(frozen_tensors(model, {*memory.trained, *of_heads})) != memory.backbone:
         raise ValueError(
             "the frozen weights are not those that features were gathered with: this is another "
-            "model, another dtype, or an edited backbone; begin with a fresh PEGP"
+            "model, another dtype, or an edited backbone (peft's merging edits it, and leaves rounding "
+            "when it is undone: do that to a copy); begin with a fresh PEGP"
         )
     changed = changed_settings(memory.settings, present_settings(model, coverage))
     if changed:

@@ -110,17 +110,23 @@ def _has_own_weight(module: nn.Module) -> bool:
     return is_contracted and isinstance(module.weight, nn.Parameter)
 
 
-@torch.no_grad()
 def depends_on_product_alone(module: nn.Module) -> bool:
     """Whether a layer's output is always the same for the same ``W x + b``, as a condition takes it.
 
-    A class of its own may normalise, quantise or transpose the weight. So it is tried: where
-    ``nn.Linear`` has another ``forward``, the weight is changed by what the input does not see, and the
-    output, in eval mode, must not notice. The weight is put back to the bit.
+    A class of its own may normalise, quantise or transpose the weight. So it is tried where
+    ``nn.Linear`` has another ``forward``.
     """
     is_plain = type(module).forward is nn.Linear.forward and "forward" not in vars(module)
-    if is_plain or not isinstance(module, nn.Linear):
-        return True
+    return is_plain or not isinstance(module, nn.Linear) or tried_on_product_alone(module)
+
+
+@torch.no_grad()
+def tried_on_product_alone(module: nn.Linear) -> bool:
+    """Whether it is so in a trial, hooks included.
+
+    The weight is changed by what a made input does not see, and the output, in eval mode, must not
+    notice. The weight is put back to the bit.
+    """
     weight, bias = module.weight, module.bias
     parameters = [weight] if bias is None else [weight, bias]
     kept = [p.clone() for p in parameters]
@@ -132,29 +138,31 @@ def depends_on_product_alone(module: nn.Module) -> bool:
     try:
         with inference_state(module):
             before = module(x)
-            weight.add_(change - along * x)
+            # As data: a forward pass around this may have kept the weight for its gradients.
+            weight.data.add_(change - along * x)
             if bias is not None:
-                bias.sub_(along[:, 0])
+                bias.data.sub_(along[:, 0])
             after = module(x)
         gap = float((after - before).norm() / before.norm().clamp_min(torch.finfo(x.dtype).tiny))
     except (TypeError, ValueError, RuntimeError, IndexError, AttributeError):
         return False  # it wants more than x, so that nothing can be said of it
     finally:
         for parameter, value in zip(parameters, kept, strict=True):
-            parameter.copy_(value)
+            parameter.data.copy_(value)
     return bool(gap <= torch.finfo(x.dtype).eps ** 0.5)
 
 
 def require_untied(model: nn.Module, ignored: Collection[str]) -> None:
-    """Raise ValueError for a trainable tensor that belongs to two modules.
+    """Raise ValueError for a trainable tensor that belongs to two modules, or shares its memory.
 
     A condition is about the features of one module; the other's would go unseen.
     """
-    owners: dict[int, list[str]] = {}
+    owners: dict[tuple[int, int], list[str]] = {}
     for path, module in model.named_modules():
         for name, p in module.named_parameters(prefix=path, recurse=False):
             if p.requires_grad:
-                owners.setdefault(id(p), []).append(name)
+                place = (p.data_ptr(), 0) if p.numel() and p.data_ptr() else (0, id(p))
+                owners.setdefault(place, []).append(name)
     for paths in owners.values():
         if len(paths) > 1 and not set(paths) & set(ignored):
             raise ValueError(

@@ -230,6 +230,26 @@ def test_peft_scales_count():
         PEGP(second).load_state_dict(pegp.state_dict())
 
 
+def test_a_power_counts_though_a_rate_of_dropout_has_its_name():
+    class Power(nn.Module):
+        def __init__(self, p):
+            super().__init__()
+            self.p, self.layer, self.drop = p, nn.Linear(4, 4), nn.Dropout(0.1)
+
+        def forward(self, x):
+            return self.drop(self.layer(x)) ** self.p
+
+    model = Power(2)
+    pegp = PEGP(model, energy=1.0, classifier=False)
+    pegp.gather([torch.ones(3, 4)])
+    pegp.extend()
+    model.drop.p = 0.5
+    pegp.begin()
+    model.p = 3
+    with pytest.raises(ValueError, match="p was 2 and is 3"):
+        pegp.begin()
+
+
 def test_a_functional_activation_counts():
     class Gated(nn.Module):
         def __init__(self, act):

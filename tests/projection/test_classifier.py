@@ -73,6 +73,21 @@ def test_a_class_without_a_row_is_refused():
         PEGP(model).begin({5, 6})
 
 
+@pytest.mark.parametrize("classes", [{0.5}, {"cat"}, 3, torch.tensor([0.0])], ids=str)
+def test_classes_must_be_whole_numbers_and_what_was_begun_goes_on(classes, protected):
+    model, pegp, optimizer, old = protected()
+    before = answers(model, old, 2)
+    pegp.begin({2})
+    with pytest.raises(ValueError, match="must be a collection of whole numbers"):
+        pegp.begin(classes)
+    with pytest.raises(ValueError, match="must be a collection of whole numbers"):
+        pegp.admit(classes)
+    held = rows_of(model)[[0, 1, 3, 4, 5]]
+    tune(model, optimizer, pegp, images(2, seed=2), torch.tensor([2, 2]), steps=5)
+    assert torch.equal(rows_of(model)[[0, 1, 3, 4, 5]], held)
+    assert relative_change(answers(model, old, 2), before) <= 1e-9
+
+
 @pytest.mark.parametrize("name", ["nowhere", "blocks"])
 def test_a_classifier_must_be_one_linear_layer(name):
     model = small_vit()

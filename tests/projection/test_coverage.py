@@ -139,6 +139,13 @@ def test_a_shared_weight_is_refused():
         PEGP(model).begin()
 
 
+def test_weights_that_share_their_memory_are_refused():
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    model[1].weight.data = model[0].weight.data.T
+    with pytest.raises(ValueError, match=r"0.weight and 1.weight are one trainable"):
+        PEGP(model).begin()
+
+
 def test_a_layer_tied_to_an_embedding_is_refused():
     model = nn.Sequential(nn.Embedding(5, 3), nn.Linear(3, 5))
     model[1].weight = model[0].weight
@@ -158,3 +165,62 @@ def test_a_bias_whose_weight_is_frozen_is_uncovered():
     model[1].weight.requires_grad_(False)
     with pytest.raises(ValueError, match="covers the trainable 1.bias"):
         PEGP(model).begin()
+
+
+class Averaging(nn.Module):
+    """A layer behind the running mean of what came in training, and a frozen one beside it."""
+
+    def __init__(self, in_place=True, share=0.1):
+        super().__init__()
+        self.layer, self.frozen = nn.Linear(3, 3), nn.Linear(3, 3).requires_grad_(False)
+        self.register_buffer("mean", torch.zeros(3))
+        self.in_place, self.share = in_place, share
+
+    def forward(self, x):
+        if self.training and self.in_place:
+            self.mean.lerp_(x.mean(0), self.share)
+        elif self.training:
+            self.mean = self.mean.lerp(x.mean(0), self.share)
+        return self.layer(x - self.mean) + self.frozen(x)
+
+
+def one_experience_later(model):
+    """``model`` and its ``PEGP``, with a second experience begun."""
+    pegp = PEGP(model, energy=1.0)
+    for _ in range(2):
+        pegp.begin()
+        model.train()(torch.ones(2, 3)).sum().backward()
+        if pegp.memory.experiences == 0:
+            pegp.project_gradients()
+            pegp.gather([torch.ones(2, 3)])
+            pegp.extend()
+    return pegp
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+def test_a_buffer_that_changes_in_training_is_refused_after_the_first_experience(in_place):
+    model = Averaging(in_place)
+    pegp = one_experience_later(model)
+    assert model.mean[0] > 0.15  # it has changed twice
+    with pytest.raises(ValueError, match="the buffer mean changes while the model is trained"):
+        pegp.project_gradients()
+    assert torch.allclose(model.mean, torch.full((3,), 0.1))  # as it was between them
+    model.eval()(torch.ones(2, 3)).sum().backward()
+    pegp.project_gradients()
+
+
+def thaw(model):
+    model.frozen.weight.requires_grad_(True)
+
+
+def replace(model):
+    model.layer.weight = nn.Parameter(model.layer.weight.detach().clone())
+
+
+@pytest.mark.parametrize(("change", "name"), [(thaw, "frozen.weight"), (replace, "layer.weight")])
+def test_what_is_trained_may_not_change_within_a_later_experience(change, name):
+    model = Averaging(share=0.0)
+    pegp = one_experience_later(model)
+    change(model)
+    with pytest.raises(ValueError, match=f"{name} was made trainable, or replaced, since begin"):
+        pegp.project_gradients()

@@ -156,6 +156,23 @@ def test_a_dict_is_gathered_by_a_forward_of_ones_own():
     assert torch.equal(pegp._features.moments["0"].matrix, plain._features.moments["0"].matrix)
 
 
+def test_labels_in_the_place_of_the_input_are_refused_by_name():
+    pegp = PEGP(nn.Sequential(nn.Linear(3, 2)))
+    pegp.begin()
+    with pytest.raises(ValueError, match=r"site 0 received torch.int64.*forward=lambda batch"):
+        pegp.gather([(torch.arange(3), torch.randn(1, 3))])
+
+
+def test_a_forward_that_leaves_out_the_classifier_is_refused():
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 2))
+    pegp = PEGP(model, classifier="1")
+    pegp.begin({0})
+    with pytest.raises(ValueError, match=r"the classifier 1 was never called.*call the model"):
+        pegp.gather([torch.randn(4, 3)], forward=model[0])
+    with pytest.raises(RuntimeError, match="without statistics"):
+        pegp.extend()
+
+
 def test_a_batch_without_samples_is_passed_over_unless_there_is_no_other():
     model, x, none = nn.Sequential(nn.Linear(3, 2)), torch.randn(4, 3), torch.zeros(0, 3)
     pegp, plain = PEGP(model), PEGP(model)

@@ -232,3 +232,25 @@ def test_a_compiled_model_is_trained_and_gathered_without_a_word(pet, used_befor
 def test_logits_are_tensors_or_have_that_name(output):
     logits = logits_of(output)
     assert (logits is None) == (output in (None, [1]) if not torch.is_tensor(output) else False)
+
+
+@pytest.mark.parametrize("answer", [None, "fc"])
+def test_a_get_classifier_that_gives_no_module_says_nothing(answer):
+    class Net(nn.Sequential):
+        def get_classifier(self):
+            return answer
+
+    model = Net(nn.Linear(3, 3), nn.Linear(3, 2))
+    pegp = PEGP(model)
+    pegp.begin({0})
+    model(torch.ones(1, 3)).sum().backward()
+    pegp.project_gradients()
+    assert list(pegp.coverage.heads) == ["1"]
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
+@pytest.mark.parametrize("part", [False, True])
+def test_torchscript_is_refused_by_name(part):
+    model = torch.jit.trace(nn.Sequential(nn.Linear(3, 2)), torch.ones(1, 3))
+    with pytest.raises(ValueError, match=r"0 is a TorchScript module"):
+        PEGP(nn.Sequential(model, nn.Linear(2, 2)) if part else model).begin({0})

@@ -76,3 +76,26 @@ def test_two_layers_of_a_lora_on_the_classifier_are_refused_by_name():
     pegp = PEGP(wrapped(LoraConfig(r=2, target_modules=["qkv", "head"])))
     with pytest.raises(ValueError, match=r"2 linear layers .*lora_A.default, lora_B.default"):
         pegp.begin({0})
+
+
+def test_adapters_that_were_merged_while_gathering_are_noticed():
+    model = wrapped(COVERED["lora"])
+    for module in model.modules():
+        if hasattr(module, "lora_B"):
+            torch.nn.init.normal_(module.lora_B["default"].weight)
+    pegp = PEGP(model, energy=1.0)
+    pegp.begin({0, 1})
+    model.merge_adapter()
+    pegp.gather([images(2, seed=1)])
+    model.unmerge_adapter()
+    pegp.extend()
+    with pytest.raises(ValueError, match="frozen weights are not those .*peft's merging"):
+        pegp.begin({2, 3})
+
+
+def test_a_classifier_under_lora_is_refused_with_the_choice():
+    model = wrapped(LoraConfig(r=2, target_modules=["qkv", "head"]))
+    with pytest.raises(
+        ValueError, match=r"what get_classifier\(\) gives \(Linear\) .*lora_B.*classifier=False"
+    ):
+        PEGP(model).begin({0, 1})

@@ -155,3 +155,22 @@ def test_or_they_are_held_after_the_first_experience(name):
 def test_a_layer_whose_shape_is_still_open_is_refused():
     with pytest.raises(ValueError, match=r"0.weight has no shape yet"):
         PEGP(nn.Sequential(nn.LazyLinear(3))).begin()
+
+
+@pytest.mark.parametrize("layer", AS_ASSUMED)
+def test_it_is_tried_within_a_first_forward_pass_and_leaves_its_gradients_alone(layer):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.fc = nn.Linear(6, 6), layer(6, 3)
+
+        def forward(self, x):
+            return self.fc(torch.tanh(self.first(x)))
+
+    model = Net().double()
+    pegp = PEGP(model)
+    pegp.begin({0, 1})  # which layer gives the logits, that pass alone can tell
+    F.cross_entropy(model(torch.ones(2, 6).double()), torch.tensor([0, 1])).backward()
+    pegp.project_gradients()
+    assert list(pegp.coverage.heads) == ["fc"]
+    assert model.fc.weight.grad[:2].any()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -20,3 +21,30 @@ def test_the_page_on_hugging_face_runs_and_finds_the_classifier(capsys):
     assert "classifier.modules_to_save.default" in capsys.readouterr().out
     assert names["plugin"].pegp.memory.experiences == 2
     assert max(names["plugin"].drift().values()) <= 1e-4
+
+
+def defined(path: Path) -> set[str]:
+    """The names that a file defines at its top, and ``Class.member``."""
+    found = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign):
+            found |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            found.add(node.name)
+        if isinstance(node, ast.ClassDef):
+            members = (part for part in node.body if isinstance(part, ast.FunctionDef))
+            found |= {f"{node.name}.{member.name}" for member in members}
+    return found
+
+
+def test_every_word_of_the_glossary_stands_where_it_says():
+    places = re.findall(r"`([\w/]+\.py)::([\w.]+)`", (DOCS / "glossary.md").read_text())
+    assert len(places) >= 18
+    for file, name in places:
+        assert name in defined(DOCS.parent / file), f"{file} defines no {name}"
+
+
+def test_modules_name_the_glossary():
+    for room in ("projection", "plugins"):
+        init = DOCS.parent / "avl_pegp" / room / "__init__.py"
+        assert "docs/glossary.md" in (ast.get_docstring(ast.parse(init.read_text())) or "")

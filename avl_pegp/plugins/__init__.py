@@ -1,4 +1,7 @@
-"""Avalanche plugins: thin shells over the layers below, and baselines to compare with."""
+"""Avalanche plugins: thin shells over the layers below, and baselines to compare with.
+
+Terms and where they stand: docs/glossary.md.
+"""
 
 from avl_pegp.plugins.boundaries import LastTaskPlugin
 from avl_pegp.plugins.class_statistics import ClassStatisticsPlugin

@@ -1,4 +1,7 @@
-"""Gradient projection: second moments, bases, and the object that holds steps to them. Torch only."""
+"""Gradient projection: second moments, bases, and the object that holds steps to them. Torch only.
+
+Terms, equations and where they stand: docs/glossary.md.
+"""
 
 from avl_pegp.projection.bases import Basis, Projector, Protection, extend_basis
 from avl_pegp.projection.moments import Moment

@@ -87,6 +87,20 @@ def digest_of(tensors: Mapping[str, Tensor], dtype: torch.dtype | None = None) -
     return digest.hexdigest()
 
 
+def sums_of(tensors: Mapping[str, Tensor]) -> list[int]:
+    """A number for each tensor that hardly any change leaves the same: the sum of its bits as numbers.
+
+    It takes a tenth of the time of a digest, and is not meant to tell one model from another.
+
+    Example:
+        >>> sums_of({"w": torch.ones(2)}) == sums_of({"w": torch.tensor([1.0, 1.0000001])})
+        False
+    """
+    kinds = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+    whole = [t.detach().contiguous().view(kinds[t.element_size()]).sum() for t in tensors.values()]
+    return torch.stack([number.cpu() for number in whole]).tolist() if whole else []
+
+
 def settings_of(model: nn.Module, apart: Collection[str] = ()) -> dict[str, str]:
     """How a model's modules are set up: the type of each by its path, ``path:name`` for a setting.
 

@@ -34,13 +34,13 @@ class Features:
     Attributes:
         moments: by site and by head of the classifier.
         call: the first call of the model.
-        backbone: digest of the weights that were frozen meanwhile, where somebody noted it.
+        frozen: what ``sums_of`` gave for the frozen tensors, where somebody noted it.
     """
 
     def __init__(self) -> None:
         self.moments: dict[str, Moment] = {}
         self.call = FirstCall()
-        self.backbone = ""
+        self.frozen: list[int] | None = None
 
     def gather(
         self,

@@ -300,9 +300,9 @@ class Memory:
         """The names of all that is trained, now or before."""
         return tuple(dict.fromkeys((*self.trained, *coverage.trained)))  # heads may be new
 
-    def digest(self, model: nn.Module, coverage: Coverage) -> str:
-        """The digest of all that is trained neither now nor was before."""
-        return digest_of(frozen_tensors(model, self.all_trained(coverage)))
+    def rest_of(self, model: nn.Module, coverage: Coverage) -> dict[str, Tensor]:
+        """The tensors of all that is trained neither now nor was before."""
+        return frozen_tensors(model, self.all_trained(coverage))
 
     def of_model(
         self,
@@ -315,7 +315,7 @@ class Memory:
         return replace(
             self,
             trained=self.all_trained(coverage),
-            backbone=self.backbone or self.digest(model, coverage),
+            backbone=self.backbone or digest_of(self.rest_of(model, coverage)),
             settings=settings,
             call=self.call or call,
             model=named_root(model),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
+from avl_pegp.fingerprint import sums_of
 from avl_pegp.projection.buffers import StillBuffers
 from avl_pegp.projection.classifier_rows import HeadRows, class_numbers
 from avl_pegp.projection.classifier_search import ClassifierSearch
@@ -214,8 +214,8 @@ class PEGP:
             sites = self._coverage.observed()
             look, heads = self._look_for_classifier, self._coverage.heads
             self._features.gather(loader, forward, self.model, sites, look, heads)
-        if not (self.memory.backbone or self._features.backbone):
-            self._features.backbone = self.memory.digest(self.model, self._coverage)
+        if not self.memory.backbone:
+            self._features.frozen = sums_of(self.memory.rest_of(self.model, self._coverage))
 
     @torch.no_grad()
     def try_calls(self, batch: Any, forward: Callable[[Any], object]) -> None:
@@ -266,8 +266,8 @@ class PEGP:
         """Call after gathering: protect the gathered features from now on.
 
         Raises:
-            ValueError: ``energy`` of this experience is outside (0, 1], or a trainable layer was
-                never called while gathering.
+            ValueError: ``energy`` of this experience is outside (0, 1], a trainable layer was never
+                called while gathering, or frozen weights have changed since.
             RuntimeError: nothing was gathered.
         """
         heads = self._coverage.heads
@@ -279,8 +279,13 @@ class PEGP:
         model, coverage, rule = named_root(self.model), self._coverage, self.settings.rule
         coverage.require_current(model)
         taught = self._rows.taught if self._begun else {}
-        memory = replace(self.memory, backbone=self.memory.backbone or self._features.backbone)
-        memory = memory.extend(coverage, gathered, taught, self._energies(), rule)
+        frozen = self._features.frozen
+        if frozen is not None and frozen != sums_of(self.memory.rest_of(model, coverage)):
+            raise ValueError(
+                "the frozen weights have changed since gather(), as when peft's merging is undone: the "
+                "features are another model's. Begin with a fresh PEGP, and merge a copy"
+            )
+        memory = self.memory.extend(coverage, gathered, taught, self._energies(), rule)
         if self.settings.rebase:
             require_same_model(self.memory, model, coverage)
             draw = self.memory.experiences

@@ -96,9 +96,9 @@ def sums_of(tensors: Mapping[str, Tensor]) -> list[int]:
         >>> sums_of({"w": torch.ones(2)}) == sums_of({"w": torch.tensor([1.0, 1.0000001])})
         False
     """
-    kinds = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-    whole = [t.detach().contiguous().view(kinds[t.element_size()]).sum() for t in tensors.values()]
-    return torch.stack([number.cpu() for number in whole]).tolist() if whole else []
+    flat = [t.detach().contiguous().flatten() for t in tensors.values()]
+    words = [t.view(torch.int64 if t.nbytes % 8 == 0 else torch.uint8).sum() for t in flat]
+    return torch.stack([number.cpu() for number in words]).tolist() if words else []
 
 
 def settings_of(model: nn.Module, apart: Collection[str] = ()) -> dict[str, str]:

@@ -77,5 +77,5 @@ def test_moments_are_those_of_an_explicit_pass_where_nothing_trains(boundaries):
     assert ours.sites.keys() == theirs.sites.keys()
     for name, memory in theirs.sites.items():
         torch.testing.assert_close(ours.sites[name].moment.matrix, memory.moment.matrix)
-    ours, theirs = ours.rows["head"], theirs.rows["head"]
-    torch.testing.assert_close(ours._moment.matrix, theirs._moment.matrix)
+    ours, theirs = ours.heads["head"], theirs.heads["head"]
+    torch.testing.assert_close(ours.moment.matrix, theirs.moment.matrix)

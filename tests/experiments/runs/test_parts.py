@@ -103,7 +103,9 @@ def test_pegp_comes_after_what_changes_gradients_and_the_head_last(
 
 def test_flags_override_a_pets_own_settings_and_are_written_down():
     own, given = job_of("pegp"), job_of("pegp", lr=0.5, energy=0.25)
-    assert parts.pegp_of(given).pegp.energy == 0.25 != parts.pegp_of(own).pegp.energy
+    assert (
+        parts.pegp_of(given).pegp.settings.energy == 0.25 != parts.pegp_of(own).pegp.settings.energy
+    )
     assert {group["lr"] for group in strategy_of(given).optimizer.param_groups} >= {0.5}
     assert parts.lr_of(given) == 0.5 != parts.lr_of(own)
     assert parts.pegp_values(given)["energy"] == 0.25

@@ -59,6 +59,10 @@ OLD = 2  # experiences whose features are drawn
 class Watch(SupervisedPlugin[Any]):
     """Writes down after each experience what the pictures need.
 
+    Args:
+        tests: the test stream.
+        has_tokens: whether attention on the PET's tokens is to be looked at.
+
     Attributes:
         ranks: after each experience.
         new: features of each of the first test experiences right after it was learned; ``end``: at
@@ -67,9 +71,9 @@ class Watch(SupervisedPlugin[Any]):
             tokens.
     """
 
-    def __init__(self, tests: Sequence[Any]) -> None:
+    def __init__(self, tests: Sequence[Any], has_tokens: bool) -> None:
         super().__init__()
-        self.tests = tests
+        self.tests, self.has_tokens = tests, has_tokens
         self.pegp: PEGPPlugin | None = None
         self.matrix: AccuracyMatrix = ()
         self.ranks: list[dict[str, tuple[int, int]]] = []
@@ -89,14 +93,15 @@ class Watch(SupervisedPlugin[Any]):
             self.new.append(features)
             self.labels += labels.tolist()
         self.end = [features for features, _ in seen]
-        masses = token_mass(strategy.model, self.tests[0].dataset)
-        self.mass = np.stack([*masses.values()]) if masses else None
+        if self.has_tokens:
+            masses = token_mass(strategy.model, self.tests[0].dataset)
+            self.mass = np.stack([*masses.values()])
 
 
 def trained(job: Job, name: str, does: Method) -> Watch:
     """One run of a method, watched."""
     job = replace(job, method=name, does=does)
-    watch = Watch(stream_of(job).test_stream)
+    watch = Watch(stream_of(job).test_stream, has_tokens=job.pet == "prefix")
     with TemporaryDirectory() as logs:
         watch.matrix = class_incremental.run(job, Path(logs), watch).accuracy_matrix
     return watch

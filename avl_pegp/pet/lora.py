@@ -192,24 +192,25 @@ class BranchedLinear(nn.Module):
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
-        branches = self.branches().values()
-        y = self._frozen_output(x).chunk(len(branches), dim=-1)
+        y, branches = self._frozen_output(x), self.branches().values()
+        # No chunk of one: its way back would copy the gradient.
+        parts = [y] if len(branches) == 1 else y.chunk(len(branches), dim=-1)
         changed = [
             part if branch is None else part + branch.change(x)
-            for part, branch in zip(y, branches, strict=True)
+            for part, branch in zip(parts, branches, strict=True)
         ]
         return changed[0] if len(changed) == 1 else torch.cat(changed, dim=-1)
 
     def _frozen_output(self, x: Tensor) -> Tensor:
         """``(W0 + D) x + b``."""
-        parts = self._parts()
-        if all(branch is None or branch.increment is None for _, branch in parts):
+        branches = self.branches().values()
+        if all(branch is None or branch.increment is None for branch in branches):
             y: Tensor = self.base(x)
             return y
+        parts = self._parts()
         weight = [frozen if branch is None else branch.beside(frozen) for frozen, branch in parts]
-        return F.linear(
-            x, torch.cat(weight), self.base.bias
-        )  # cheaper than a second product with x
+        # Cheaper than a second product with x.
+        return F.linear(x, torch.cat(weight), self.base.bias)
 
     @torch.no_grad()
     def merge(self) -> None:

@@ -100,7 +100,7 @@ def task_heads(model: nn.Module) -> nn.Module | None:
         True
     """
     # Its own, and not what it hands on from a module that it holds.
-    own = ((m, dict(m.named_children()).get("classifiers")) for m in model.modules())
+    own = ((m, m._modules.get("classifiers")) for m in model.modules())
     found = [m for m, child in own if isinstance(child, nn.ModuleDict)]
     if len(found) > 1:
         raise ValueError(

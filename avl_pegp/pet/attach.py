@@ -125,6 +125,8 @@ class Attachment(nn.Module):
         ``model.train()`` reaches this module last, and so has the last word.
         """
         super().train(mode)
+        if not mode:  # all is in eval mode
+            return self
         model = self._model[0]
         live = {model, *classifier_of(model).modules()}
         for module in model.modules():

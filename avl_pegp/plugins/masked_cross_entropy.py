@@ -15,7 +15,7 @@ from avl_pegp.plugins.experience import classes_of, require_logits
 from avl_pegp.plugins.heads import heads_of
 from avl_pegp.projection.classifier_rows import HeadRows
 from avl_pegp.projection.heads import Classifier
-from avl_pegp.projection.sites import Site, linear_site
+from avl_pegp.projection.sites import Site, linear_site, names_by_id
 from avl_pegp.wrappers import named_root
 
 
@@ -88,8 +88,9 @@ class MaskedCrossEntropy(SupervisedPlugin[SupervisedTemplate]):
         """Note the experience's classes and what the other rows are."""
         self._evaluating = False  # also where an evaluation was broken off
         self._classes = classes_of(strategy.experience)
-        heads, root = heads_of(strategy, self.classifier), named_root(strategy.model)
-        self._sites = {name: linear_site(root, layer, ()) for name, layer in heads.items()}
+        names = names_by_id(dict(named_root(strategy.model).named_parameters()))
+        heads = heads_of(strategy, self.classifier)
+        self._sites = {name: linear_site(name, head, names, ()) for name, head in heads.items()}
         self._rows = HeadRows(self._sites, {}, self._classes, self._tensors())
 
     def after_forward(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
@@ -15,6 +15,7 @@ from avl_pegp.projection.sites import (
     depends_on_product_alone,
     find_sites,
     linear_site,
+    names_by_id,
     require_untied,
 )
 from avl_pegp.wrappers import named_root
@@ -107,16 +108,18 @@ def cover(
             shared by two layers, or a pattern or path that fits nothing.
     """
     root = named_root(model)
-    trained = {name: p for name, p in root.named_parameters() if p.requires_grad}
+    parameters = dict(root.named_parameters())
+    names = names_by_id(parameters)
+    trained = {name: p for name, p in parameters.items() if p.requires_grad}
     for name, p in trained.items():
         _require_kind(name, p)
     _require_unscripted(root)
     excluded = _matching(trained, exclude)
     require_untied(root, excluded)
     found = find_heads(model, classifier)
-    heads = _head_sites(root, found or {}, excluded)
+    heads = _head_sites(found or {}, names, excluded)
     of_heads: set[str] = set().union(*(head.tensors for head in heads.values()))
-    sites = find_sites(root, excluded | of_heads)
+    sites = find_sites(root, names, excluded | of_heads)
     covered = (excluded | of_heads).union(*(site.tensors for site in sites.values()))
     uncovered = tuple(name for name in trained if name not in covered)
     if uncovered and not freeze_uncovered:
@@ -137,7 +140,7 @@ def cover(
         for name, module in root.named_modules()
         if isinstance(module, nn.modules.batchnorm._NormBase) and module.track_running_stats
     }
-    others = {name: p for name, p in root.named_parameters() if name not in trained}
+    others = {name: p for name, p in parameters.items() if name not in trained}
     return Coverage(trained, sites, heads, found is not None, uncovered, norms, others)
 
 
@@ -170,14 +173,13 @@ def _require_unscripted(root: nn.Module) -> None:
 
 
 def _head_sites(
-    root: nn.Module, heads: dict[str, nn.Linear], excluded: Collection[str]
+    heads: dict[str, nn.Linear], names: Mapping[int, str], excluded: Collection[str]
 ) -> dict[str, Site]:
     """The heads that a row rule can hold, but for excluded ones; what is left out is uncovered."""
-    own = {name for name, _ in root.named_parameters()}
     plain = {
-        path: linear_site(root, layer, excluded)
+        path: linear_site(path, layer, names, excluded)
         for path, layer in heads.items()
-        if f"{path}.weight" in own and layer.weight.requires_grad
+        if names.get(id(layer.weight)) == f"{path}.weight" and layer.weight.requires_grad
     }
     return {
         path: site

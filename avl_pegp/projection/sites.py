@@ -10,7 +10,7 @@ module need not be called; while it is observed it must be.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import cast
 
@@ -76,24 +76,32 @@ class Site:
         return len(weight) if weight.dim() == 3 else 1
 
 
-def linear_site(model: nn.Module, layer: nn.Linear, ignored: Collection[str]) -> Site:
-    """The site of one linear layer of the model; an ignored bias is left out.
+def linear_site(
+    path: str, layer: nn.Linear, names: Mapping[int, str], ignored: Collection[str]
+) -> Site:
+    """The site of one linear layer of a model; an ignored bias is left out.
+
+    Args:
+        path: of the layer.
+        layer: itself.
+        names: of the model's parameters, by ``names_by_id``.
+        ignored: names of parameters.
 
     Raises:
         ValueError: its weight is no parameter of its own, but computed from others.
     """
-    path = next(path for path, module in model.named_modules() if module is layer)
     if not _has_own_weight(layer):
         raise ValueError(
             f"{path} ({type(layer).__name__}) computes its weight from other tensors, as "
             "weight_norm does: its rows can't be held; use a plain nn.Linear"
         )
-    return _site(path, layer, _names(model), ignored)
+    return _site(path, layer, names, ignored)
 
 
-def find_sites(model: nn.Module, ignored: Collection[str]) -> dict[str, Site]:
+def find_sites(
+    model: nn.Module, names: Mapping[int, str], ignored: Collection[str]
+) -> dict[str, Site]:
     """The sites of every trainable tensor that has one and whose name is not among ``ignored``."""
-    names = _names(model)
     found = [
         _site(path, module, names, ignored)
         for path, module in model.named_modules()
@@ -171,11 +179,12 @@ def require_untied(model: nn.Module, ignored: Collection[str]) -> None:
             )
 
 
-def _names(model: nn.Module) -> dict[int, str]:
-    return {id(p): name for name, p in model.named_parameters()}
+def names_by_id(parameters: Mapping[str, nn.Parameter]) -> dict[int, str]:
+    """The names of a model's parameters by the ``id`` of each."""
+    return {id(p): name for name, p in parameters.items()}
 
 
-def _site(path: str, module: nn.Module, names: dict[int, str], ignored: Collection[str]) -> Site:
+def _site(path: str, module: nn.Module, names: Mapping[int, str], ignored: Collection[str]) -> Site:
     bias = module._parameters.get("bias")
     bias_name = names[id(bias)] if bias is not None and bias.requires_grad else None
     transposed = getattr(module, "contracted_dim", -1) == -2

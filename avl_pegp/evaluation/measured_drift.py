@@ -15,8 +15,14 @@ from torch import Tensor, nn
 from avl_pegp.evaluation.site_metrics import SiteMetric
 from avl_pegp.evaluation.site_numbers import shares
 from avl_pegp.pet.config import require_positive
-from avl_pegp.plugins.experience import classes_of, origin_of, predict, statistics_loader, task_of
-from avl_pegp.plugins.heads import heads_of
+from avl_pegp.plugins.experience import (
+    classes_of,
+    heads_of,
+    origin_of,
+    predict,
+    statistics_loader,
+    task_of,
+)
 from avl_pegp.plugins.pegp import PEGPPlugin
 from avl_pegp.projection.moments import Moment
 from avl_pegp.projection.observing import Observer

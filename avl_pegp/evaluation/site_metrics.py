@@ -17,10 +17,11 @@ from avl_pegp.evaluation.site_figures import drift_over_time, rank_growth
 from avl_pegp.evaluation.site_numbers import roots, shares
 from avl_pegp.pet.config import require_positive
 from avl_pegp.plugins.experience import is_online
-from avl_pegp.plugins.one_model import OneModel
 from avl_pegp.plugins.pegp import PEGPPlugin
+from avl_pegp.plugins.tasks import OneModel
 from avl_pegp.projection import PEGP
-from avl_pegp.projection.memory import Memory, SiteMemory
+from avl_pegp.projection.memory import Memory
+from avl_pegp.projection.site_memory import SiteMemory
 
 
 class SiteMetric(PluginMetric[dict[str, Any]]):

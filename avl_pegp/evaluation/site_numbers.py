@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from avl_pegp.projection import PEGP
-from avl_pegp.projection.memory import SiteMemory
 from avl_pegp.projection.moments import Moment
+from avl_pegp.projection.site_memory import SiteMemory
 
 Part = tuple[float, float]
 """A part, and the whole that it is taken of."""

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 from avl_pegp.backbones.clip import distinct_texts
 from avl_pegp.evaluation.features import encoded_images, encoded_texts
 from avl_pegp.evaluation.metrics import AccuracyMatrix
-from avl_pegp.plugins.one_model import OneModel
+from avl_pegp.plugins.tasks import OneModel
 
 if TYPE_CHECKING:
     from avl_pegp.backbones.clip import CLIPClassifier

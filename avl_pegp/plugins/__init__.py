@@ -3,11 +3,11 @@
 Terms and where they stand: docs/glossary.md.
 """
 
-from avl_pegp.plugins.boundaries import LastTaskPlugin
 from avl_pegp.plugins.class_statistics import ClassStatisticsPlugin
 from avl_pegp.plugins.context_per_experience import ContextPerExperiencePlugin
 from avl_pegp.plugins.distillation import LwFPlugin
 from avl_pegp.plugins.experience import classes_of, statistics_loader
+from avl_pegp.plugins.last_task import LastTaskPlugin
 from avl_pegp.plugins.masked_cross_entropy import MaskedCrossEntropy, masked_cross_entropy
 from avl_pegp.plugins.pegp import PEGPPlugin
 from avl_pegp.plugins.progress import ProgressPlugin

@@ -16,16 +16,16 @@ from torch import Tensor, nn
 
 from avl_pegp.backbones.heads import ClassStatistics, Rule
 from avl_pegp.plugins.experience import (
+    around_next_forward,
+    heads_of,
     is_online,
     own_samples,
     predict,
     require_samples,
     statistics_loader,
 )
-from avl_pegp.plugins.forward_pass import around_next_forward
-from avl_pegp.plugins.heads import heads_of
-from avl_pegp.plugins.one_model import OneModel
 from avl_pegp.plugins.progress import watched
+from avl_pegp.plugins.tasks import OneModel
 from avl_pegp.projection.heads import Classifier
 from avl_pegp.projection.running import inference_state
 from avl_pegp.wrappers import named_root

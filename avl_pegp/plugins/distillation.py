@@ -12,8 +12,8 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from avl_pegp.pet.trainable import trainable_tensors
-from avl_pegp.plugins.boundaries import LastTaskPlugin, old_part
 from avl_pegp.plugins.experience import classes_of
+from avl_pegp.plugins.last_task import LastTaskPlugin, old_part
 from avl_pegp.projection.running import inference_state
 
 

@@ -1,4 +1,4 @@
-"""What plugins ask of an Avalanche experience: its task, its classes, its data at test time.
+"""What plugins ask of a strategy and its experience: task, classes, data at test time, heads, logits.
 
 In an online stream every few samples are an experience of their own, cut from an original one: the
 *task*. A learner may know it only where the stream gives ``access_task_boundaries``.
@@ -6,6 +6,7 @@ In an online stream every few samples are an experience of their own, cut from a
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -13,10 +14,12 @@ from avalanche.benchmarks import DatasetExperience, OnlineCLExperience
 from avalanche.benchmarks.utils.data_loader import ReplayDataLoader
 from avalanche.models.utils import avalanche_forward
 from avalanche.training.templates import SupervisedTemplate
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from avl_pegp.projection.heads import logits_of
+from avl_pegp.projection.classifier_search import LogitsWatch, path_shown
+from avl_pegp.projection.heads import Classifier, Heads, find_heads, logits_of
+from avl_pegp.projection.running import inference_state
 
 
 def is_online(experience: DatasetExperience[Any]) -> bool:
@@ -143,3 +146,69 @@ def statistics_loader(
         num_workers=num_workers,
         collate_fn=getattr(dataset, "collate_fn", None),
     )
+
+
+def heads_of(
+    strategy: SupervisedTemplate, classifier: Classifier, may_be_frozen: bool = False
+) -> Heads:
+    """The linear layers of the classifier by path; see ``avl_pegp.projection.heads``.
+
+    Where the model does not say what its classifier is, it is shown the first sample of the strategy's
+    experience: the layer whose output is the logits is the one.
+
+    Args:
+        strategy: with a model, and an experience.
+        classifier: a path, ``None`` to have it found, ``False`` where there is none.
+        may_be_frozen: take frozen layers where none is trainable.
+
+    Raises:
+        ValueError: it can't be found; or a path fits nothing.
+    """
+    heads = find_heads(strategy.model, classifier, may_be_frozen)
+    if heads is None:
+        path = _seen(strategy)
+        trained = path_shown(strategy.model, path)  # or refused
+        heads = find_heads(strategy.model, path if may_be_frozen else trained, may_be_frozen) or {}
+    return heads
+
+
+def _seen(strategy: SupervisedTemplate) -> str | None:
+    """The path of the layer whose output is the logits, as one sample shows it."""
+    model: nn.Module = strategy.model
+    paths: list[str | None] = []
+    watch = LogitsWatch(model, paths.append)
+    try:
+        with inference_state(model):
+            predict(strategy, next(iter(statistics_loader(strategy.experience, batch_size=1))))
+    finally:
+        watch.end()
+    return next(iter(paths), None)
+
+
+def around_next_forward(
+    strategy: SupervisedTemplate, context: AbstractContextManager[object]
+) -> None:
+    """Surround the strategy's next forward pass with a context, once.
+
+    For plugins: one that entered a context in ``before_forward`` would never leave it where the
+    forward pass fails, for then no event follows.
+
+    Example:
+        >>> from contextlib import closing
+        >>> from types import SimpleNamespace
+        >>> strategy = SimpleNamespace(forward=lambda: "logits")
+        >>> around_next_forward(strategy, closing(SimpleNamespace(close=lambda: print("left"))))
+        >>> strategy.forward(), strategy.forward()
+        left
+        ('logits', 'logits')
+    """
+    forward, own = strategy.forward, vars(strategy).get("forward")
+
+    def surrounded() -> Any:
+        del strategy.forward  # else copies and checkpoints would hold this strategy's method
+        if own is not None:
+            strategy.forward = own
+        with context:
+            return forward()
+
+    strategy.forward = surrounded

@@ -11,8 +11,7 @@ from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor
 from torch.nn import functional as F
 
-from avl_pegp.plugins.experience import classes_of, require_logits
-from avl_pegp.plugins.heads import heads_of
+from avl_pegp.plugins.experience import classes_of, heads_of, require_logits
 from avl_pegp.projection.classifier_rows import HeadRows
 from avl_pegp.projection.heads import Classifier
 from avl_pegp.projection.sites import Site, linear_site, names_by_id

@@ -5,32 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from avalanche.training.plugins import SupervisedPlugin
+from avalanche.benchmarks import DatasetExperience
 from avalanche.training.templates import SupervisedTemplate
 from torch import nn
 from typing_extensions import Unpack
 
 from avl_pegp.pet.config import require_positive
 from avl_pegp.plugins.experience import (
+    around_next_forward,
     classes_of,
     is_online,
     own_samples,
     predict,
     require_logits,
-    require_samples,
     statistics_loader,
     task_of,
 )
-from avl_pegp.plugins.forward_pass import around_next_forward
-from avl_pegp.plugins.one_model import OneModel
-from avl_pegp.plugins.pieces import Pieces
 from avl_pegp.plugins.progress import watched
+from avl_pegp.plugins.tasks import OneModel, TaskPlugin
 from avl_pegp.projection import PEGP
 from avl_pegp.projection.heads import Classifier
 from avl_pegp.projection.settings import Energy, OtherSettings, Projection
 
 
-class PEGPPlugin(SupervisedPlugin[SupervisedTemplate]):
+class PEGPPlugin(TaskPlugin):
     """Parameter-efficient gradient projection: tune on new experiences, keep the answers on old ones.
 
     Give it to any supervised strategy, after plugins that add or clip gradients. Gradients are
@@ -81,6 +79,8 @@ class PEGPPlugin(SupervisedPlugin[SupervisedTemplate]):
         {}
     """
 
+    without_boundaries = None  # bases then grow every so many iterations
+
     def __init__(
         self,
         energy: Energy = 0.97,
@@ -103,9 +103,7 @@ class PEGPPlugin(SupervisedPlugin[SupervisedTemplate]):
         self.references = references
         self.progress = progress
         self._loaded: dict[str, Any] | None = None
-        # In online streams: whose pieces come, and what has come since bases last grew.
-        self._pieces = Pieces()
-        self._one_model = OneModel()
+        # In online streams: what has come since bases last grew.
         self._pieces_of_call = self._pending_iterations = 0
 
     def ranks(self) -> dict[str, tuple[int, int]]:
@@ -125,15 +123,25 @@ class PEGPPlugin(SupervisedPlugin[SupervisedTemplate]):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state; it is checked against the model when training starts."""
-        self._loaded = state
+        self._loaded, self._one_model = state, OneModel()
 
     def before_training(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
         """A call of ``strategy.train`` begins."""
         self._pieces_of_call = 0
 
-    def before_train_dataset_adaptation(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
-        """Refuse an empty experience before Avalanche trips over it."""
-        require_samples(strategy.experience)
+    def task_begins(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
+        """Protect what a piece brought that broke off, as the last task of an online stream."""
+        self.consolidate()
+
+    def task_ends(
+        self, strategy: SupervisedTemplate, task: DatasetExperience[Any], **kwargs: Any
+    ) -> None:
+        """Extend the bases by what the task brought."""
+        if task is strategy.experience:
+            self._gather(strategy, **kwargs)
+            self.pegp.extend()
+        else:
+            self.consolidate()
 
     def before_training_exp(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
         """Check the model, and tell which classes come."""
@@ -143,10 +151,6 @@ class PEGPPlugin(SupervisedPlugin[SupervisedTemplate]):
                 f"samples={self.samples} in an online stream: its statistics come from all training "
                 "minibatches; leave samples out"
             )
-        if self._pending_iterations and self._loaded is None:
-            self._one_model.require(type(self).__name__, strategy.model)
-        if self._pieces.begin(task_of(experience)):
-            self.consolidate()
         self.pegp.model = strategy.model
         if self._loaded is not None:
             self.pegp.load_state_dict(self._loaded)
@@ -188,16 +192,9 @@ class PEGPPlugin(SupervisedPlugin[SupervisedTemplate]):
             self._begin(strategy)
 
     def after_training_exp(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
-        """Extend the bases before any evaluation: an experience, or a task in pieces, is over."""
-        self._one_model.learned(strategy.model)
-        is_over = self._pieces.end(strategy.experience)
-        if not is_online(strategy.experience):
-            self._gather(strategy, **kwargs)
-            self.pegp.extend()
-            return
-        self._pieces_of_call += 1
-        if is_over:
-            self.consolidate()
+        """Extend the bases before any evaluation where an experience, or a task in pieces, is over."""
+        super().after_training_exp(strategy, **kwargs)
+        self._pieces_of_call += is_online(strategy.experience)
 
     def after_training(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
         """Extend the bases by what is left of a stream. A single piece is one of a loop's."""

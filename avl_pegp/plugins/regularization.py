@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from avl_pegp.pet.config import require_positive
 from avl_pegp.pet.trainable import trainable_tensors
-from avl_pegp.plugins.boundaries import LastTaskPlugin, old_part
 from avl_pegp.plugins.experience import predict, statistics_loader
+from avl_pegp.plugins.last_task import LastTaskPlugin, old_part
 from avl_pegp.plugins.progress import watched
 from avl_pegp.projection.running import inference_state
 
@@ -91,7 +91,7 @@ def diagonal_fisher(
 class L2Plugin(LastTaskPlugin):
     """Draws every trainable tensor θ to its value at the end of the last task.
 
-    ``loss + strength · Σ (θ − θ_prev)²``, nothing in the first task: the plainest rival of EWC, with
+    ``loss + strength · Σ (θ − θ_prev)²``, nothing in the first task: EWC with
     importance one for all. Rows of classes yet to come are held as all others.
 
     Args:

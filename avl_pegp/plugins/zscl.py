@@ -11,14 +11,14 @@ from avalanche.benchmarks import DatasetExperience
 from avalanche.training.templates import SupervisedTemplate
 from torch import Generator, Tensor, nn
 from torch.func import functional_call
+from torch.optim.swa_utils import get_swa_multi_avg_fn
 
 from avl_pegp.pet.attach import Attachment, attachment_of
 from avl_pegp.pet.config import require_positive
 from avl_pegp.pet.trainable import trainable_tensors
-from avl_pegp.plugins.boundaries import LastTaskPlugin, snapshot
 from avl_pegp.plugins.distillation import distillation_loss, require_temperature
+from avl_pegp.plugins.last_task import LastTaskPlugin, snapshot
 from avl_pegp.plugins.regularization import quadratic_penalty
-from avl_pegp.plugins.weight_mean import WeightMean
 from avl_pegp.projection.running import inference_state
 
 Teacher = Literal["zero_shot", "previous"]
@@ -92,7 +92,8 @@ class ZSCLPlugin(LastTaskPlugin):
         self.references, self.images = tuple(references), images
         self.teacher, self.l2 = teacher, l2
         self.temperature, self.ensemble_every = temperature, ensemble_every
-        self.mean: WeightMean | None = None
+        self.mean: dict[str, Tensor] = {}
+        self._entries = 0  # in that mean
         self._order = torch.empty(0, dtype=torch.long)
         if images is not None:
             self._order = torch.randperm(len(images), generator=Generator().manual_seed(0))
@@ -108,8 +109,8 @@ class ZSCLPlugin(LastTaskPlugin):
         model = strategy.model
         _attachment_of_clip(model)
         self.anchor = snapshot(model)  # other than the last task's, where a context begins anew
-        self.mean = WeightMean(self.anchor) if self.ensemble_every else None
-        self._iterations = 0
+        self.mean = snapshot(model) if self.ensemble_every else {}
+        self._iterations, self._entries = 0, 1
         self._texts = self.taught(model, self._text_features)
 
     def before_backward(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
@@ -135,23 +136,26 @@ class ZSCLPlugin(LastTaskPlugin):
         """Let the tensors enter the mean, every so often."""
         self._iterations += 1
         if self.mean and self._iterations % (self.ensemble_every or 1) == 0:
-            self.mean.add(trainable_tensors(strategy.model))
+            now = trainable_tensors(strategy.model)
+            add = get_swa_multi_avg_fn()
+            add(list(self.mean.values()), [now[name].detach() for name in self.mean], self._entries)
+            self._entries += 1
 
     def learn(
         self, strategy: SupervisedTemplate, task: DatasetExperience[Any], **kwargs: Any
     ) -> None:
         """Put the mean in the tensors' place."""
         self._tasks += 1
-        if self.mean is None:
+        if not self.mean:
             return
-        if self.mean.count == 1:
+        if self._entries == 1:
             raise ValueError(
                 f"ensemble_every={self.ensemble_every}, but the task had {self._iterations} "
                 "iterations, and the mean would undo them all: lower it, or train longer"
             )
         with torch.no_grad():
             for name, tensor in trainable_tensors(strategy.model).items():
-                tensor.copy_(self.mean.tensors[name])
+                tensor.copy_(self.mean[name])
 
     def taught(self, model: nn.Module, question: Callable[[Any], Tensor]) -> Tensor:
         """The teacher's answer to a question about a model, without gradients.

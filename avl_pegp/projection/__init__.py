@@ -7,12 +7,11 @@ from avl_pegp.projection.bases import Basis, Projector, Protection, extend_basis
 from avl_pegp.projection.moments import Moment
 from avl_pegp.projection.pegp import PEGP
 from avl_pegp.projection.rounding import RoundingWarning
-from avl_pegp.projection.settings import LinearRise, Settings
+from avl_pegp.projection.settings import Settings
 
 __all__ = [
     "PEGP",
     "Basis",
-    "LinearRise",
     "Moment",
     "Projector",
     "Protection",

@@ -14,6 +14,7 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
+from avl_pegp.fingerprint import sums_of
 from avl_pegp.projection.moments import Moment
 from avl_pegp.projection.observing import Observer
 from avl_pegp.projection.own_calls import (
@@ -34,13 +35,12 @@ class Features:
     Attributes:
         moments: by site and by head of the classifier.
         call: the first call of the model.
-        frozen: what ``sums_of`` gave for the frozen tensors, where somebody noted it.
     """
 
     def __init__(self) -> None:
         self.moments: dict[str, Moment] = {}
         self.call = FirstCall()
-        self.frozen: list[int] | None = None
+        self._frozen: list[int] | None = None
 
     def gather(
         self,
@@ -77,6 +77,18 @@ class Features:
             yield
         observer.end_of_batch()
         self.moments = observer.moments
+
+    def note_frozen(self, tensors: Mapping[str, Tensor]) -> None:
+        """Note which frozen tensors these features come from."""
+        self._frozen = sums_of(tensors)
+
+    def require_frozen(self, tensors: Mapping[str, Tensor]) -> None:
+        """Raise ValueError where frozen tensors are others than were noted, if any were."""
+        if self._frozen is not None and self._frozen != sums_of(tensors):
+            raise ValueError(
+                "the frozen weights have changed since gather(), as when peft's merging is undone: the "
+                "features are another model's. Begin with a fresh PEGP, and merge a copy"
+            )
 
     def complete(self, sites: Mapping[str, Site], idle: Mapping[str, Site]) -> dict[str, Moment]:
         """The moments of all sites; idle ones, of which none need be there, have no rows.

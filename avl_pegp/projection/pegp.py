@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
-from avl_pegp.fingerprint import sums_of
 from avl_pegp.projection.buffers import StillBuffers
 from avl_pegp.projection.classifier_rows import HeadRows, class_numbers
 from avl_pegp.projection.classifier_search import ClassifierSearch
@@ -215,7 +214,7 @@ class PEGP:
             look, heads = self._look_for_classifier, self._coverage.heads
             self._features.gather(loader, forward, self.model, sites, look, heads)
         if not self.memory.backbone:
-            self._features.frozen = sums_of(self.memory.rest_of(self.model, self._coverage))
+            self._features.note_frozen(self.memory.rest_of(self.model, self._coverage))
 
     @torch.no_grad()
     def try_calls(self, batch: Any, forward: Callable[[Any], object]) -> None:
@@ -279,12 +278,8 @@ class PEGP:
         model, coverage, rule = named_root(self.model), self._coverage, self.settings.rule
         coverage.require_current(model)
         taught = self._rows.taught if self._begun else {}
-        frozen = self._features.frozen
-        if frozen is not None and frozen != sums_of(self.memory.rest_of(model, coverage)):
-            raise ValueError(
-                "the frozen weights have changed since gather(), as when peft's merging is undone: the "
-                "features are another model's. Begin with a fresh PEGP, and merge a copy"
-            )
+        if not self.memory.backbone:
+            self._features.require_frozen(self.memory.rest_of(model, coverage))
         memory = self.memory.extend(coverage, gathered, taught, self._energies(), rule)
         if self.settings.rebase:
             require_same_model(self.memory, model, coverage)

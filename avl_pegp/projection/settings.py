@@ -38,9 +38,8 @@ class Settings:
 
     Args:
         energy: share of the features' energy to protect, in (0, 1]; a number, a function of the
-            experience's index (from 0) such as ``LinearRise``, or a mapping from shell-style
-            patterns of site names to either, of which the first that fits counts. 1.0 keeps old
-            outputs but for rounding.
+            experience's index (from 0), or a mapping from shell-style patterns of site names to
+            either, of which the first that fits counts. 1.0 keeps old outputs but for rounding.
         project: ``"step"`` projects gradients, then the step that the optimizer made of them;
             ``"gradient"`` gradients alone, as published: exact under plain SGD only; ``"none"``
             nothing: statistics and meters only, for controls. What ``protection`` holds in part is
@@ -95,45 +94,6 @@ class Settings:
     def excluded(self) -> tuple[str, ...]:
         """The patterns of what is left unprotected."""
         return (self.exclude,) if isinstance(self.exclude, str) else tuple(self.exclude)
-
-
-@dataclass(frozen=True)
-class LinearRise:
-    """Energy that rises evenly from the first experience to the last, and stays there.
-
-    Early bases are kept small where much is still to come.
-
-    Args:
-        first: in experience 0, in (0, 1].
-        last: from experience ``experiences - 1`` on, in (0, 1].
-        experiences: how many the rise takes, at least 2.
-
-    Raises:
-        ValueError: a number outside its range.
-
-    Example:
-        >>> rise = LinearRise(0.9, 0.99, experiences=10)
-        >>> round(rise(0), 3), round(rise(1), 3), round(rise(20), 3)
-        (0.9, 0.91, 0.99)
-    """
-
-    first: float
-    last: float
-    experiences: int
-
-    def __post_init__(self) -> None:
-        require_energy(self.first)
-        require_energy(self.last)
-        if isinstance(self.experiences, bool) or not isinstance(self.experiences, int):
-            raise ValueError(f"experiences={self.experiences!r}: must be a whole number from 2 on")
-        if self.experiences < 2:
-            raise ValueError(
-                f"experiences={self.experiences}: must be at least 2, or nothing rises"
-            )
-
-    def __call__(self, experience: int) -> float:
-        share = min(1.0, experience / (self.experiences - 1))
-        return (1 - share) * self.first + share * self.last
 
 
 def require_energy(energy: float) -> float:

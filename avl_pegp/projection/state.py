@@ -17,7 +17,7 @@ from torch import nn
 from avl_pegp.projection import checks
 from avl_pegp.projection.classifier_rows import RowMemory
 from avl_pegp.projection.coverage import Coverage
-from avl_pegp.projection.memory import Memory, SiteMemory
+from avl_pegp.projection.memory import Memory
 from avl_pegp.projection.moments import Moment
 from avl_pegp.projection.probe import Probe
 from avl_pegp.projection.same_model import (
@@ -25,6 +25,7 @@ from avl_pegp.projection.same_model import (
     require_same_answers,
     require_same_model,
 )
+from avl_pegp.projection.site_memory import SiteMemory
 from avl_pegp.wrappers import named_root
 
 T = TypeVar("T")

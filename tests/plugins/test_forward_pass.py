@@ -4,7 +4,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from avl_pegp.plugins.forward_pass import around_next_forward
+from avl_pegp.plugins.experience import around_next_forward
 
 
 class Strategy:

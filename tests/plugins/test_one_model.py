@@ -25,7 +25,7 @@ from avl_pegp.plugins import (
     MaskedCrossEntropy,
     PEGPPlugin,
 )
-from avl_pegp.plugins.one_model import OneModel
+from avl_pegp.plugins.tasks import OneModel
 
 PLUGINS = {
     "PEGP": lambda: PEGPPlugin(energy=1.0, progress=False),

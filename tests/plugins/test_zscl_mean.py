@@ -60,11 +60,10 @@ def test_a_task_that_broke_off_leaves_nothing_in_the_mean_of_the_next():
     first, second, _ = tasks()
     with pytest.raises(KeyboardInterrupt):
         train(parts, [first])
-    assert plugin.mean.count == 2
+    assert len(steps.seen) == 1
     parts.strategy.plugins.remove(breaks)
     start, steps.seen[:] = tensors_of(parts.model), []
     train(parts, [second])
-    assert plugin.mean.count == 3
     for name, p in trainable_tensors(parts.model).items():
         by_hand = (start[name] + steps.seen[0][name] + steps.seen[1][name]) / 3
         torch.testing.assert_close(p.detach(), by_hand)

@@ -1,4 +1,4 @@
-"""Where one task ends and the next begins, for methods that hold on to the last one."""
+"""What methods have in common that hold on to the last task."""
 
 from __future__ import annotations
 
@@ -8,24 +8,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from avalanche.benchmarks import DatasetExperience
-from avalanche.training.plugins import SupervisedPlugin
 from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor, nn
 
 from avl_pegp.pet.trainable import trainable_tensors
-from avl_pegp.plugins.experience import require_samples, task_of
-from avl_pegp.plugins.one_model import OneModel
 from avl_pegp.plugins.pegp import PEGPPlugin
-from avl_pegp.plugins.pieces import Pieces
+from avl_pegp.plugins.tasks import TaskPlugin
 
 
-class LastTaskPlugin(SupervisedPlugin[SupervisedTemplate]):
+class LastTaskPlugin(TaskPlugin):
     """Adds ``strength * penalty(...)`` to the loss from the second task on.
 
     A subclass says what the penalty is, and what more to learn of a task at its end. What the
     trainable tensors were then is kept as ``anchor``; of the frozen model nothing is copied.
-
-    ``Pieces`` says when a task ends.
 
     It adds to the loss, not to gradients, so that its place in the list of plugins is free.
 
@@ -33,11 +28,9 @@ class LastTaskPlugin(SupervisedPlugin[SupervisedTemplate]):
         strength: weight of the penalty, finite and at least 0.
 
     Raises:
-        ValueError: ``strength`` outside that; at the start of training, another model object than the
-            one that was learned from, an online stream without
-            task boundaries, a ``PEGPPlugin(rebase=True)`` beside it, or a model that no longer
-            trains the same tensors. A tensor may gain rows, as a growing classifier's does: the new
-            ones are free.
+        ValueError: ``strength`` outside that; at the start of training, what ``TaskPlugin`` refuses, a
+            ``PEGPPlugin(rebase=True)`` beside it, or a model that no longer trains the same tensors. A
+            tensor may gain rows, as a growing classifier's does: the new ones are free.
     """
 
     def __init__(self, strength: float) -> None:
@@ -46,8 +39,6 @@ class LastTaskPlugin(SupervisedPlugin[SupervisedTemplate]):
             raise ValueError(f"strength={strength!r}: must be a finite number of at least 0")
         self.strength = strength
         self.anchor: dict[str, Tensor] = {}
-        self._pieces = Pieces()
-        self._one_model = OneModel()
 
     @abstractmethod
     def penalty(self, strategy: SupervisedTemplate) -> Tensor:
@@ -58,19 +49,12 @@ class LastTaskPlugin(SupervisedPlugin[SupervisedTemplate]):
     ) -> None:
         """Take what the penalty needs of a task that has just ended, before the anchor moves."""
 
-    def before_train_dataset_adaptation(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
-        """Notice that another task begins: the first event of an experience, no model touched yet."""
-        self._one_model.require(type(self).__name__, strategy.model)
-        require_samples(strategy.experience)
-        task = task_of(strategy.experience)
-        if task is None:
-            raise ValueError(
-                f"{type(self).__name__} must know where a task ends, and this online stream does not "
-                "tell: split it with access_task_boundaries=True, or use a benchmark with boundaries"
-            )
-        last = self._pieces.task if self._pieces.count else None
-        if self._pieces.begin(task) and last is not None:
-            self._close(strategy, last, **kwargs)
+    def task_ends(
+        self, strategy: SupervisedTemplate, task: DatasetExperience[Any], **kwargs: Any
+    ) -> None:
+        """Learn of the task, and move the anchor to where it left the model."""
+        self.learn(strategy, task, **kwargs)
+        self.anchor = snapshot(strategy.model)
 
     def before_training_exp(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
         """Refuse a model that does not train what the anchor holds, or that will not stay so."""
@@ -87,16 +71,6 @@ class LastTaskPlugin(SupervisedPlugin[SupervisedTemplate]):
         """Add the penalty."""
         if self.anchor:
             strategy.loss = strategy.loss + self.strength * self.penalty(strategy)
-
-    def after_training_exp(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
-        """An ordinary experience is over; an online task may be."""
-        self._one_model.learned(strategy.model)
-        if self._pieces.end(strategy.experience):
-            self._close(strategy, task_of(strategy.experience), **kwargs)
-
-    def _close(self, strategy: SupervisedTemplate, task: Any, **kwargs: Any) -> None:
-        self.learn(strategy, task, **kwargs)
-        self.anchor = snapshot(strategy.model)
 
 
 def snapshot(model: nn.Module) -> dict[str, Tensor]:

@@ -8,8 +8,8 @@ from models import answers, relative_change
 from streams import naive, online, stream
 
 from avl_pegp.plugins import PEGPPlugin
-from avl_pegp.plugins.boundaries import LastTaskPlugin
 from avl_pegp.plugins.distillation import LwFPlugin
+from avl_pegp.plugins.last_task import LastTaskPlugin
 from avl_pegp.plugins.regularization import EWCPlugin, L2Plugin
 
 METHODS = {

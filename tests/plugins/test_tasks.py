@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import pytest
-from streams import online, stream
+from streams import naive, online, stream
 
 from avl_pegp.plugins.experience import task_of
-from avl_pegp.plugins.pieces import Pieces
+from avl_pegp.plugins.tasks import Pieces
 
 
 def course(pieces: Pieces, experiences) -> list[tuple[bool, bool]]:
@@ -42,3 +42,14 @@ def test_no_task_is_held_on_to_when_it_is_over():
     pieces = Pieces()
     course(pieces, online(4))
     assert (pieces.task, pieces.count) == (None, 0)
+
+
+def test_an_ordinary_experience_after_an_unfinished_online_task_ends_it_by_its_own_features():
+    parts = naive(train_epochs=1)
+    parts.strategy.train(next(iter(online(4))), eval_streams=[])
+    assert parts.plugin.pegp.memory.experiences == 0
+    parts.strategy.train(stream().train_stream[1], eval_streams=[])
+    assert parts.plugin.pegp.memory.experiences == 2
+    rows = parts.plugin.pegp.memory.sites["blocks.0.attn.qkv.A"].moment.count
+    tokens = parts.model.patch_embed.num_patches + 1
+    assert rows.item() == (4 + 2) * tokens  # four samples of the piece, two of the experience

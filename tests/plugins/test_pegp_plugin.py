@@ -7,7 +7,8 @@ import copy
 import pytest
 import torch
 from avalanche.training.plugins import ReplayPlugin, SupervisedPlugin
-from models import OPTIMIZERS, answers, images, relative_change, small_vit
+from avalanche.training.supervised import Naive
+from models import OPTIMIZERS, Growing, answers, images, relative_change, small_vit
 from streams import naive, stream, to_noise
 
 from avl_pegp.pet import Adapter, LoRA, Prefix, Prompt
@@ -191,21 +192,8 @@ def test_a_peft_lora_is_protected_as_ours_is():
 
 
 def test_avalanches_growing_head_is_served_by_name():
-    from avalanche.models import IncrementalClassifier
-    from avalanche.training.supervised import Naive
-
-    class Growing(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.features = torch.nn.Linear(3 * 8 * 8, 40)
-            self.classifier = IncrementalClassifier(40, initial_out_features=2)
-
-        def forward(self, x):
-            x = torch.nn.functional.avg_pool2d(x.float(), 4)
-            return self.classifier(self.features(x.flatten(1)).tanh())
-
     torch.manual_seed(0)
-    model = Growing()  # in float32, as Avalanche grows heads in nothing else
+    model = Growing()
     plugin = PEGPPlugin(energy=1.0, classifier="classifier", progress=False)
     strategy = Naive(
         model=model,

@@ -63,7 +63,7 @@ def test_old_answers_stay_in_the_newest_families(name):
     assert_kept_and_moving(False, *two_experiences(model, "adamw_decay"))
 
 
-# The newest families with every PET; each other one with all PETs together, and with one of them in turn.
+# The newest families with every PET; each other one with all of them together, and with one in turn.
 CASES = [
     (name, pets)
     for turn, name in enumerate(TAKEN)

@@ -24,6 +24,7 @@ MAY_IMPORT = {  # layer: other layers of the package that it may know
 SHARED = {
     "protocols",
     "fingerprint",
+    "hooks",
     "wrappers",
 }  # files at the package's root that every layer may know
 EXPERIMENTS = PACKAGE.parent / "experiments"

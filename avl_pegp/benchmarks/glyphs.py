@@ -27,19 +27,15 @@ _SCRIPTS = (
     "ადეთლპრტფქყცწჭჯჱჲჴჶშჩბს",  # Georgian
 )
 
-
-def _interleave(scripts: Sequence[str]) -> tuple[str, ...]:
-    """Merge so that every stretch of the result holds the scripts in about their proportions."""
-    placed = [
-        ((position + 0.5) / len(script), character)
-        for script in scripts
-        for position, character in enumerate(script)
-    ]
-    return tuple(character for _, character in sorted(placed))
-
+# Every stretch of them holds the scripts in about their proportions.
+_PLACED = sorted(
+    ((position + 0.5) / len(script), character)
+    for script in _SCRIPTS
+    for position, character in enumerate(script)
+)
 
 #: The 70 classes in label order: Greek, Cyrillic, Armenian and Georgian letters in turn.
-GLYPHS: tuple[str, ...] = _interleave(_SCRIPTS)
+GLYPHS: tuple[str, ...] = tuple(character for _, character in _PLACED)
 
 #: Rougher images than the tiny ViT was pretrained on: what is frozen alone does not suffice.
 STREAM = Variation(rotation=25.0, scale=(0.55, 1.0), shift=0.12, noise=(0.04, 0.17))

@@ -22,7 +22,7 @@ GLYPHS = ("split_glyphs", "shifted_glyphs", "blurry_glyphs")
 def few_named_glyphs(make=BENCHMARKS["named_glyphs"], **options):
     """With captions of two characters only."""
     benchmark = make(**FEW, n_experiences=2, **options)
-    benchmark.matching = caption_set("Aπ", 0, "plain")
+    benchmark.matching = caption_set("Aπ", 0)
     return benchmark
 
 

@@ -18,7 +18,8 @@ from avl_pegp.evaluation import look
 from avl_pegp.evaluation.metrics import AccuracyMatrix
 
 Matrices = Mapping[str, Sequence[AccuracyMatrix]]
-Points = Mapping[str, tuple[Sequence[float], Sequence[float]]]
+Values = tuple[Sequence[float], Sequence[float]]  # of forgetting and of new-task accuracy
+Points = Mapping[str, Values]
 Array = NDArray[np.float64]
 _NUMBERS_UP_TO = 10  # experiences; beyond, numbers would run into each other
 _TOUCHING = (0.03, 0.04)  # of a panel's width and height: points that are drawn on each other
@@ -219,14 +220,12 @@ def stability_plasticity(lines: Mapping[str, Points], title: str) -> Figure:
     return figure
 
 
-def _centre(values: tuple[Sequence[float], Sequence[float]]) -> Any:
+def _centre(values: Values) -> Any:
     """The mean over seeds, in percent."""
     return 100 * np.mean(values, axis=1)
 
 
-def _draw_point(
-    axis: Axes, values: tuple[Sequence[float], Sequence[float]], style: dict[str, Any]
-) -> None:
+def _draw_point(axis: Axes, values: Values, style: dict[str, Any]) -> None:
     """The mean, with the deviation over seeds both ways, where there are several."""
     x, y = 100 * np.array(values, dtype=float)
     right, up = (x.std(ddof=1), y.std(ddof=1)) if len(x) > 1 else (0.0, 0.0)

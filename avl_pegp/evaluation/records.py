@@ -39,10 +39,7 @@ _RANGES: dict[str, tuple[float, float]] = {
 }
 _DEEPEST = 30  # of lists and objects in one another, within a field
 _ROUNDING = 1e-9
-_WORDS: dict[Any, str] = {
-    **{str: "text", int: "a whole number", float: "a finite number"},
-    **{dict: "an object", list: "a list", tuple: "a list", Sequence: "a list"},
-}
+_WORDS = {str: "text", int: "a whole number", float: "a finite number", dict: "an object"}
 _JSON: dict[Any, Any] = {dict: dict[str, Any], list: list[Any], tuple: list[Any], int: float}
 _PACKAGES = ("avl-pegp", "torch", "avalanche-lib", "timm")
 
@@ -241,7 +238,7 @@ def _require_kind(value: Any, kind: Any, place: str, depth: int = 0) -> None:
         if type(value) not in (int, float) or not isfinite(value):
             _refuse(place, value, _WORDS[float])
     elif type(value) not in ((list, tuple) if outer in (tuple, list, Sequence) else (outer,)):
-        _refuse(place, value, _WORDS[outer])  # to isinstance, true would be a number
+        _refuse(place, value, _WORDS.get(outer, "a list"))  # to isinstance, true would be a number
     elif outer is dict:
         for name, inner in value.items():
             _require_kind(inner, parts[1], f"{place}.{name}", depth + 1)

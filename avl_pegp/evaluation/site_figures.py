@@ -6,7 +6,7 @@ Each returns a figure, not shown and not saved.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -130,15 +130,14 @@ def energy_spectrum(spectra: Mapping[str, Spectrum], energy: float, title: str) 
     """
     if not 0 < energy <= 1:
         raise ValueError(f"energy={energy!r}: must be above 0 and at most 1, as PEGP was given it")
-
-    def draw(axis: Axes, site: str, colour: Any) -> None:
+    figure, axes, places = _by_kind(spectra, title, "directions")
+    for site, (axis, colour) in places.items():
         spectrum = spectra[site]
-        left = _left(spectrum.energies)
+        beyond = np.append(np.cumsum(spectrum.energies[::-1])[::-1], 0.0)  # the first k directions
+        left = 100 * beyond / (beyond[0] if beyond[0] > 0 else math.nan)
         axis.plot(np.where(left > _LOWEST, left, np.nan), color=colour, lw=1.4)
         rest = max(100 * (1 - spectrum.captured), _LOWEST)
         axis.plot(spectrum.rank, rest, "o", ms=7, mfc=colour, mec="white")
-
-    figure, axes = _by_kind(spectra, title, "directions", draw)
     _scale(axes, None)
     for axis in axes:
         if energy < 1:
@@ -146,12 +145,6 @@ def energy_spectrum(spectra: Mapping[str, Spectrum], energy: float, title: str) 
         axis.set_ylim(_LOWEST / 2, 150)
     axes[0].set_ylabel("energy left (%)")
     return figure
-
-
-def _left(energies: Sequence[float]) -> Any:
-    """Percent of the energy that lies beyond the first k directions, for k from 0 to all."""
-    beyond = np.append(np.cumsum(energies[::-1])[::-1], 0.0)
-    return 100 * beyond / beyond[0] if beyond[0] > 0 else np.full(len(beyond), np.nan)
 
 
 def _over_time(
@@ -168,15 +161,13 @@ def _over_time(
             f"extensions has {len(times)} numbers for {len(history)} entries of history: must be one "
             "each"
         )
-    marker = "o" if len(history) <= _MARKED_UP_TO else ""
-
-    def draw(axis: Axes, site: str, colour: Any) -> None:
-        values = [_percent(shares.get(site), limits is None) for shares in history]
-        axis.plot(times, values, marker=marker, ms=4, lw=1.4, color=colour)
-
     sites = [site for shares in history for site in shares]
     counting = "experiences learned" if extensions is None else "times that bases grew"
-    figure, axes = _by_kind(sites, title, counting, draw)
+    figure, axes, places = _by_kind(sites, title, counting)
+    marker = "o" if len(history) <= _MARKED_UP_TO else ""
+    for site, (axis, colour) in places.items():
+        values = [_percent(shares.get(site), limits is None) for shares in history]
+        axis.plot(times, values, marker=marker, ms=4, lw=1.4, color=colour)
     _scale(axes, limits)
     for axis in axes:
         _say_where_empty(axis, f"nothing known above {_LOWEST:g} %")
@@ -185,20 +176,21 @@ def _over_time(
 
 
 def _by_kind(
-    sites: Iterable[str], title: str, counting: str, draw: Callable[[Axes, str, Any], None]
-) -> tuple[Figure, list[Axes]]:
-    """One panel a kind of site, into which each site is drawn in the colour of its block."""
+    sites: Iterable[str], title: str, counting: str
+) -> tuple[Figure, list[Axes], dict[str, tuple[Axes, Any]]]:
+    """One panel a kind of site; and where each site is to be drawn, in the colour of its block."""
     kinds, title = _shown_kinds(sites, title)
     blocks = sorted({block for sites in kinds.values() for block in sites})
     figure, axes = look.panels_of(len(kinds), title, columns=2 if len(kinds) <= 4 else 3)
+    places: dict[str, tuple[Axes, Any]] = {}
     for axis, (kind, by_block) in zip(axes, kinds.items(), strict=True):
-        for block, site in by_block.items():
-            draw(axis, site, look.shade(blocks.index(block), len(blocks)))
         look.tidy(axis, kind, counting=counting)
+        for block, site in by_block.items():
+            places[site] = axis, look.shade(blocks.index(block), len(blocks))
     shades = ListedColormap([look.shade(i, 256) for i in range(256)])
     scale = ScalarMappable(Normalize(blocks[0], max(blocks[-1], blocks[0] + 1)), shades)
     look.count_on(figure.colorbar(scale, ax=axes, label="block", shrink=0.8).ax.yaxis)
-    return figure, axes
+    return figure, axes, places
 
 
 def _percent(share: float | None, log: bool) -> float:

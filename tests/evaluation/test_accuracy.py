@@ -21,7 +21,7 @@ class Kept(BaseLogger):
 
 @pytest.mark.parametrize("batch", [1, 4, 100])
 def test_both_matrices_are_those_of_the_logits(batch):
-    """Also whatever the batch size: nothing leaks from the batch into a prediction."""
+    """Also whatever the batch size: a prediction knows nothing of its batch."""
     benchmark, logger, accuracy = stream(per_class=3), Kept(), AccuracyMatrices(3)
     evaluator = EvaluationPlugin(accuracy, loggers=[logger])
     parts = naive(eval_mb_size=batch, train_epochs=2, evaluator=evaluator)

@@ -54,7 +54,7 @@ def test_a_matrix_that_is_not_full_is_refused(matrix, message):
 
 
 def recall_by_loop(images, texts, captions):
-    """The oracle: every query for itself, its rivals one by one."""
+    """The oracle: every query for itself, its wrong answers one by one."""
     scores = [[i @ t / np.linalg.norm(i) / np.linalg.norm(t) for t in texts] for i in images]
     to_text = [
         all(scores[i][c] > scores[i][other] for other in range(len(texts)) if other != c)
@@ -76,7 +76,7 @@ def test_recall_is_that_of_a_search_for_each_query(seed):
     assert recall == pytest.approx(recall_by_loop(images, texts, captions.tolist()))
 
 
-def test_images_of_one_caption_are_all_right_answers_and_unused_captions_are_rivals_only():
+def test_images_of_one_caption_are_all_right_answers_and_unused_captions_compete_only():
     images = torch.tensor([[1.0, 0.0, 0.0], [0.9, 0.0, 0.1], [0.0, 0.3, 0.7]])
     captions = torch.tensor([0, 0, 1])
     texts = torch.eye(3)  # the third is of no image, and nearest to the last image

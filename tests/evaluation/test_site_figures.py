@@ -46,7 +46,9 @@ def test_the_axis_counts_experiences_or_the_times_that_bases_grew(draw, entry):
     axis, _ = drawn(draw([entry] * 3, "title", extensions=[4, 5, 9])).axes
     assert axis.get_xlabel() == "times that bases grew"
     assert axis.lines[0].get_xdata().tolist() == [4, 5, 9]
-    with pytest.raises(ValueError, match="extensions has 1 numbers for 3 entries of history: must be"):
+    with pytest.raises(
+        ValueError, match="extensions has 1 numbers for 3 entries of history: must be"
+    ):
         draw([entry] * 3, "title", extensions=[1])
 
 

@@ -245,7 +245,9 @@ def test_online_streams_are_told_of_every_extension(train, boundaries):
     parts.strategy.eval(stream().test_stream)
     ranks = parts.logger.of("Rank")[""]
     extended = plugin.pegp.memory.experiences
-    assert extended >= 3 and extended - 1 <= len(ranks) <= extended  # two at the same iteration are one
+    assert (
+        extended >= 3 and extended - 1 <= len(ranks) <= extended
+    )  # two at the same iteration are one
     assert parts.logger.latest("Rank") == {
         "": sum(rank for rank, _ in plugin.ranks().values()),
         **{name: rank for name, (rank, _) in plugin.ranks().items()},

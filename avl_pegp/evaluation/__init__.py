@@ -1,4 +1,4 @@
-"""What came out: accuracy matrices, their numbers, records, tables and figures."""
+"""Results: accuracy matrices, their numbers, records, tables and figures."""
 
 from avl_pegp.evaluation.accuracy import AccuracyImage, AccuracyMatrices
 from avl_pegp.evaluation.accuracy_figures import (

@@ -113,7 +113,7 @@ class AccuracyMatrices(PluginMetric[dict[str, Matrix]]):
         self._count = 0
 
     def before_training_exp(self, strategy: SupervisedTemplate) -> None:
-        """With another task another row begins, and more classes compete."""
+        """Begin a row for another task, whose classes compete from now on."""
         self._learning = True
         task = origin_of(strategy.experience)
         own = classes_of(task)
@@ -128,11 +128,11 @@ class AccuracyMatrices(PluginMetric[dict[str, Matrix]]):
         self._learning = False
 
     def before_eval(self, strategy: SupervisedTemplate) -> None:
-        """No stream was evaluated yet."""
+        """Forget which streams were evaluated."""
         self._evaluated = {}
 
     def before_eval_exp(self, strategy: SupervisedTemplate) -> None:
-        """Another entry begins."""
+        """Begin an entry of the matrices: which classes compete, and nothing counted yet."""
         self.reset()
         require_samples(strategy.experience)
         self._own = classes_of(strategy.experience)
@@ -172,7 +172,7 @@ class AccuracyMatrices(PluginMetric[dict[str, Matrix]]):
         ]
 
     def _numbers(self, view: str, stream: str) -> dict[str, float | None]:
-        """What follows from a matrix so far; nothing where it has gaps."""
+        """The numbers of a matrix so far by name; none where it has gaps."""
         size = len(self._tasks.trained)
         so_far = [row[:size] for row in self._tasks.matrix(view, stream)[:size]]
         if not so_far or any(None in row[: i + 1] for i, row in enumerate(so_far)):

@@ -1,4 +1,4 @@
-"""What a model makes of images, batch by batch: features, attention on learned tokens, their figures.
+"""Features of images, and attention on learned tokens: of whole data sets, and drawn.
 
 Figures are returned, not shown and not saved.
 """

@@ -1,4 +1,4 @@
-"""Drift as it is, on a few old inputs that are kept to look at: a control of the meter."""
+"""Drift measured on a few old inputs that are kept for it: a control of the meter."""
 
 from __future__ import annotations
 

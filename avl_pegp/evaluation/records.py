@@ -1,6 +1,7 @@
 """Result records: one a run, in ``results.json``, complete enough to be doubted and run again.
 
-What a file holds is checked, each field by its annotation, then what types can't say.
+Files are checked as they are read: each field by its annotation and range, and the numbers by their
+matrix.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Metrics of a PEGP that is at work, site by site, for any Avalanche logger."""
+"""Metrics of PEGP while it trains, site by site, for any Avalanche logger."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ class BasisMetric(SiteMetric):
     after_update = _numbers  # in an online stream without boundaries
 
     def before_eval(self, strategy: SupervisedTemplate) -> list[MetricValue]:
-        """Time for what takes time."""
+        """Draw, which takes time, where bases were extended since the last evaluation."""
         values = self._numbers(strategy)
         if self._drawn == len(self._ranks):
             return values

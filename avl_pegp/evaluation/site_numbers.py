@@ -1,4 +1,4 @@
-"""What PEGP's memory of a site says in numbers: what is held, what moved, what is left.
+"""Numbers of PEGP's memory of a site: energy held, steps removed, leak, drift, spectra.
 
 Each number is a share of a whole. A function gives both for one site, so that ``shares`` can tell the
 share at each site and that of all sites taken together.

@@ -1,4 +1,4 @@
-"""What a CLIP can do without having been trained for it: transfer, retrieval, foils, retention."""
+"""Zero-shot numbers of a CLIP: accuracy among any classes, retrieval, foils, and all of them over time."""
 
 from __future__ import annotations
 

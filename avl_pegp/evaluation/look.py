@@ -1,4 +1,4 @@
-"""What all figures share: lines and panels told apart in grey, by colour-blind eyes, and however long the names."""
+"""What all figures share: told apart in grey, by colour-blind eyes, and however long the names."""
 
 from __future__ import annotations
 

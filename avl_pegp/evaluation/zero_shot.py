@@ -1,4 +1,4 @@
-"""Zero-shot numbers of a CLIP: accuracy among any classes, retrieval, foils, and all of them over time."""
+"""Zero-shot numbers of a CLIP: accuracy among any classes, retrieval, foils, and their history."""
 
 from __future__ import annotations
 

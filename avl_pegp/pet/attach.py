@@ -125,8 +125,12 @@ class Attachment(nn.Module):
         ``model.train()`` reaches this module last, and so has the last word.
         """
         super().train(mode)
-        if not mode:  # all is in eval mode
-            return self
+        if mode:  # else all is in eval mode
+            self._still_frozen()
+        return self
+
+    def _still_frozen(self) -> None:
+        """Set what is frozen to eval mode, the model itself and its classifier left out."""
         model = self._model[0]
         live = {model, *classifier_of(model).modules()}
         for module in model.modules():
@@ -134,7 +138,6 @@ class Attachment(nn.Module):
                 p.requires_grad for p in module.parameters(recurse=False)
             ):
                 module.training = False
-        return self
 
     def detach(self) -> nn.Module:
         """Take the PETs off: the model is bit for bit what it was before ``attach``.
@@ -166,7 +169,7 @@ class Attachment(nn.Module):
         """
         model = self._require_in_place("disabled()")
         self._changes.take_out()
-        self.train(model.training)  # what was out of the model has missed changes of mode
+        self._still_frozen()  # what was out of the model has missed changes of mode
         try:
             yield model
         finally:

@@ -12,8 +12,8 @@ from avalanche.training.templates import SupervisedTemplate
 from torch import Generator, Tensor, nn
 from torch.func import functional_call
 
+from avl_pegp.arguments import require_positive
 from avl_pegp.pet.attach import Attachment, attachment_of
-from avl_pegp.pet.config import require_positive
 from avl_pegp.pet.trainable import trainable_tensors
 from avl_pegp.plugins.boundaries import LastTaskPlugin, snapshot
 from avl_pegp.plugins.distillation import distillation_loss, require_temperature

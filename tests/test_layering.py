@@ -22,6 +22,7 @@ MAY_IMPORT = {  # layer: other layers of the package that it may know
     "evaluation": {"pet", "projection", "backbones", "plugins"},
 }
 SHARED = {
+    "arguments",
     "protocols",
     "fingerprint",
     "hooks",

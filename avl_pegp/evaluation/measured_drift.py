@@ -11,9 +11,9 @@ from avalanche.evaluation.metric_results import MetricValue
 from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor, nn
 
+from avl_pegp.arguments import require_positive
 from avl_pegp.evaluation.site_metrics import SiteMetric
 from avl_pegp.evaluation.site_numbers import drift, shares
-from avl_pegp.pet.config import require_positive
 from avl_pegp.plugins.experience import (
     classes_of,
     heads_of,

@@ -11,12 +11,12 @@ from avalanche.evaluation.metric_results import MetricValue
 from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor
 
+from avl_pegp.arguments import require_positive
 from avl_pegp.evaluation import site_numbers
 from avl_pegp.evaluation.accuracy import AccuracyImage
 from avl_pegp.evaluation.look import as_image
 from avl_pegp.evaluation.site_figures import drift_over_time, rank_growth
 from avl_pegp.evaluation.site_numbers import roots, shares
-from avl_pegp.pet.config import require_positive
 from avl_pegp.plugins.experience import is_online
 from avl_pegp.plugins.pegp import PEGPPlugin
 from avl_pegp.plugins.tasks import OneModel

@@ -6,8 +6,6 @@ Figures are returned, not shown and not saved.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from avl_pegp.evaluation import look
+from avl_pegp.hooks import watching
 from avl_pegp.pet.prefix import PrefixTokens
 from avl_pegp.pet.prompt import PromptRows
 from avl_pegp.pet.trainable import classifier_of
@@ -112,12 +111,10 @@ def _received(
     """What modules receive while a model is shown a data set, as ``of`` it, by name; and the targets."""
     found: dict[str, list[Tensor]] = {name: [] for name in modules}
 
-    def see(name: str, _: nn.Module, inputs: tuple[Tensor]) -> None:
-        found[name].append(of(inputs[0].detach()))
+    def see(name: str, _: nn.Module, args: tuple[Any, ...], __: dict[str, Any]) -> None:
+        found[name].append(of(args[0].detach()))
 
-    with ExitStack() as hooks:
-        for name, module in modules.items():
-            hooks.callback(module.register_forward_pre_hook(partial(see, name)).remove)
+    with watching(modules, before=see):
         targets = torch.cat([targets for _, targets in shown(model, dataset, batch_size)])
     return found, targets
 

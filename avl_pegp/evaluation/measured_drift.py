@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from avl_pegp.arguments import require_positive
 from avl_pegp.evaluation.site_metrics import SiteMetric
 from avl_pegp.evaluation.site_numbers import drift, shares
+from avl_pegp.hooks import watching
 from avl_pegp.plugins.experience import (
     classes_of,
     heads_of,
@@ -131,21 +131,22 @@ class MeasuredDrift(SiteMetric):
         observer, first = Observer(modules, {}), next(iter(coverage.sites.values()))
         received: dict[str, list[Tensor]] = {"features": [], first.name: []}
 
-        def give(module: nn.Module, _: Any, output: Tensor) -> None:
+        def give(_: str, module: nn.Module, __: Any, output: Tensor) -> None:
             # A frozen bias is no part of the map that the meter is about.
             frozen = getattr(module, "bias", None) if first.bias is None else None
             received[first.name].append(output if frozen is None else output - frozen)
 
-        def receive(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        def receive(_: str, __: nn.Module, inputs: tuple[Tensor, ...], ___: Any) -> None:
             received["features"] += inputs
 
-        with ExitStack() as watched:
-            if not settings.rebase:
-                watched.callback(first.module.register_forward_hook(give).remove)
-            for head in heads_of(strategy, settings.classifier, may_be_frozen=True).values():
-                watched.callback(head.register_forward_pre_hook(receive).remove)
-            watched.enter_context(inference_state(strategy.model))
-            watched.enter_context(observer.watching())
+        maps = {} if settings.rebase else {first.name: first.module}
+        heads = heads_of(strategy, settings.classifier, may_be_frozen=True)
+        with (
+            watching(maps, after=give),
+            watching(heads, before=receive),
+            inference_state(strategy.model),
+            observer.watching(),
+        ):
             logits, _ = predict(strategy, batch)
         observer.end_of_batch()
         known = [c for c in classes if c < logits.shape[1]]  # the heads of tasks differ in width

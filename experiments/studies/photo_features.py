@@ -124,8 +124,9 @@ def measured(sets: Mapping[str, ImageData]) -> str:
 def page(table: str, count: int | None) -> str:
     """The page of docs."""
     shared = [["CIFAR-100", "Tiny ImageNet"]] + [[c, ", ".join(t)] for c, t in SHARED.items()]
-    few = f" (here {count} of each class, drawn)" if count else ""
-    text = TEXT.replace("{few}", few).replace("{table}", table)
+    flag = f" --train-per-class {count}" if count else ""
+    images = f"{count} training images of each class" if count else "all training images"
+    text = TEXT.replace("{flag}", flag).replace("{images}", images).replace("{table}", table)
     return text.replace("{others}", str(100 - len(SHARED))).replace("{shared}", markdown(shared))
 
 

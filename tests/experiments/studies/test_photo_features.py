@@ -43,6 +43,8 @@ def test_the_page_lists_the_shared_classes() -> None:
     assert "| cattle | ox, bison |" in page
     assert f"the {100 - len(SHARED)} classes" in page
     assert "{" not in page.replace("SHARED", "")
-    assert "of all training images;" in page
-    assert "of all training images (here 5 of each class, drawn);" in study.page("", 5)
+    assert "features of all training images;" in page
+    few = study.page("", 5)
+    assert "--train-per-class 5`" in few
+    assert "features of 5 training images of each class;" in few
     assert [*SHARED] == sorted(SHARED)

@@ -1,4 +1,4 @@
-"""A vision transformer of 6 million parameters for photographs of 32x32 pixels, and its weights.
+"""A vision transformer of 6 million parameters for photographs of 32x32 pixels.
 
 It differs from the tiny ViT of letters in width and in its stem: between the strides stand residual
 blocks, without which so small a model learns little from a hundred thousand photographs.
@@ -6,20 +6,17 @@ blocks, without which so small a model learns little from a hundred thousand pho
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from avl_pegp.backbones.registry import register_vit
+from avl_pegp.backbones.state_dicts import WeightsError
 from avl_pegp.backbones.tiny_vit import Stem, build_shipped
 
 #: The name under which ``create_vit`` knows this model.
 PHOTO_VIT = "tiny_vit_32.photos"
-
-WEIGHTS_FILE = Path(__file__).parent / "weights" / "tiny_vit_32_photos.safetensors"
-WEIGHTS_SHA256 = "0" * 64
 
 _BLOCKS = 2  # residual blocks behind each of the first two strides
 
@@ -86,18 +83,17 @@ def create_photo_vit(num_classes: int, pretrained: bool = False, **rates: Any) -
     """Build the tiny ViT of photographs: 6 blocks, 256 channels, 4 heads, 17 tokens.
 
     Inputs are float images (B, 3, 32, 32) normalised with mean 0.5 and standard deviation 0.5.
-    ``model.weights_source`` says which weights it has. The shipped ones learned the 200 classes of
-    Tiny ImageNet, and are held in half precision.
+    ``model.weights_source`` says which weights it has.
 
     Args:
         num_classes: outputs of the new, randomly initialised head, at least 1.
-        pretrained: load the shipped weights into everything but the head.
+        pretrained: refused; give ``create_vit`` the file of your own pretraining instead.
         rates: timm's ``drop_rate``, ``pos_drop_rate``, ``proj_drop_rate``, ``attn_drop_rate`` and
             ``drop_path_rate``, 0 each by default.
 
     Raises:
         ValueError: ``num_classes`` is below 1 or a rate has another name.
-        WeightsError: the shipped file is missing, damaged or a different one.
+        WeightsError: ``pretrained``, as no weights are shipped yet.
 
     Example:
         >>> import torch
@@ -105,5 +101,10 @@ def create_photo_vit(num_classes: int, pretrained: bool = False, **rates: Any) -
         torch.Size([2, 10])
     """
     architecture = {"embed_dim": 256, "depth": 6, "num_heads": 4, "embed_layer": ResidualStem}
-    shipped = (WEIGHTS_FILE, WEIGHTS_SHA256) if pretrained else None
-    return build_shipped(PHOTO_VIT, architecture, num_classes, shipped, rates, crop=1.0)
+    if pretrained:
+        raise WeightsError(
+            f"the weights of {PHOTO_VIT} are not in this package: make them by "
+            "experiments/pretraining/tiny_vit_photos.py, and give the file as pretrained=FILE, on the "
+            "command line as --weights FILE"
+        )
+    return build_shipped(PHOTO_VIT, architecture, num_classes, None, rates, crop=1.0)

@@ -1,6 +1,7 @@
 """What frozen features of the tiny ViT of photographs are worth, on three data sets.
 
-    python experiments/study.py photo_features --tiny-imagenet DATA --cifar100 DATA --fashion-mnist DATA
+    python experiments/study.py photo_features --tiny-imagenet DATA --cifar100 DATA --fashion-mnist DATA \
+        --weights FILE
 
 Class statistics (lda) of the features of all training images, or of --train-per-class drawn ones;
 accuracy on all test images. Beside it the tiny ViT of letters, and random weights. Writes
@@ -22,17 +23,13 @@ from tqdm import tqdm
 from avl_pegp import create_vit
 from avl_pegp.backbones import transforms_of
 from avl_pegp.backbones.heads import ClassStatistics
+from avl_pegp.backbones.registry import Pretrained
 from avl_pegp.benchmarks import READERS, ImageData, few_per_class
 from avl_pegp.benchmarks.labels import LabelledDataset
 from avl_pegp.evaluation.tables import markdown
 from studies.shared_classes import SHARED
 
 DATA = {"tiny_imagenet": "Tiny ImageNet", "cifar100": "CIFAR-100", "fashion_mnist": "Fashion-MNIST"}
-BACKBONES = {
-    "`tiny_vit_32.photos`": ("tiny_vit_32.photos", True),
-    "`tiny_vit_32.latin`": ("tiny_vit_32.latin", True),
-    "random weights": ("tiny_vit_32.photos", False),
-}
 PAGE = Path(__file__).parents[2] / "docs" / "photos.md"
 TEXT = (Path(__file__).parent / "photo_features.md").read_text(encoding="utf-8")
 
@@ -103,10 +100,15 @@ def check(sets: Mapping[str, ImageData]) -> None:
             )
 
 
-def measured(sets: Mapping[str, ImageData]) -> str:
+def measured(sets: Mapping[str, ImageData], weights: Path) -> str:
     """A table with a row for each backbone and a column for each data set."""
+    backbones: dict[str, tuple[str, Pretrained]] = {
+        "`tiny_vit_32.photos`": ("tiny_vit_32.photos", weights),
+        "`tiny_vit_32.latin`": ("tiny_vit_32.latin", True),
+        "random weights": ("tiny_vit_32.photos", False),
+    }
     lines = [["frozen features of", *DATA.values(), "CIFAR-100, not shared"]]
-    for title, (name, pretrained) in BACKBONES.items():
+    for title, (name, pretrained) in backbones.items():
         torch.manual_seed(0)
         model = create_vit(name, 1, pretrained)
         line, kept = [title], ""
@@ -135,6 +137,7 @@ def main() -> None:
     for key, title in DATA.items():
         flag = f"--{key.replace('_', '-')}"
         parser.add_argument(flag, type=Path, required=True, help=f"folder that holds {title}")
+    parser.add_argument("--weights", type=Path, required=True, help="of tiny_vit_photos.py")
     parser.add_argument("--train-per-class", type=int, help="training images of each class, drawn")
     parser.add_argument("--out", type=Path, default=PAGE, help="page to write")
     args = parser.parse_args()
@@ -146,7 +149,7 @@ def main() -> None:
         check(sets)
     except ValueError as error:
         parser.error(str(error))
-    args.out.write_text(page(measured(sets), args.train_per_class), encoding="utf-8")
+    args.out.write_text(page(measured(sets, args.weights), args.train_per_class), encoding="utf-8")
     print(f"Wrote {args.out}")
 
 

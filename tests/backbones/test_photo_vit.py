@@ -12,6 +12,7 @@ from torchvision.transforms.functional import to_pil_image
 
 from avl_pegp.backbones import WeightsSource, create_vit, photo_vit, transforms_of
 from avl_pegp.backbones.photo_vit import ResidualStem
+from avl_pegp.backbones.state_dicts import WeightsError
 from avl_pegp.pet import LoRA, attach, pet_parameters
 from avl_pegp.projection import PEGP
 
@@ -94,3 +95,8 @@ def test_at_energy_1_old_outputs_stay() -> None:
     tune(model, optimizer, pegp, new, torch.tensor([3, 4, 5, 3, 4, 5, 3, 4]), steps=8)
     assert relative_change(answers(model, old), before[0]) <= 1e-9
     assert relative_change(answers(model, new), before[1]) > 1e-5
+
+
+def test_weights_that_are_not_shipped_are_refused_with_the_way_to_make_them() -> None:
+    with pytest.raises(WeightsError, match=r"tiny_vit_photos.py, and give the file as pretrained"):
+        create_vit(photo_vit.PHOTO_VIT, 3, pretrained=True)

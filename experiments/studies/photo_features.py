@@ -1,7 +1,7 @@
 """What frozen features of the tiny ViT of photographs are worth, on three data sets.
 
-    python experiments/study.py photo_features --tiny-imagenet DATA --cifar100 DATA --fashion-mnist DATA \
-        --weights FILE
+    python experiments/study.py photo_features --weights FILE \
+        --tiny-imagenet DATA --cifar100 DATA --fashion-mnist DATA
 
 Class statistics (lda) of the features of all training images, or of --train-per-class drawn ones;
 accuracy on all test images. Beside it the tiny ViT of letters, and random weights. Writes

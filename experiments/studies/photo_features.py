@@ -1,4 +1,4 @@
-"""What frozen features of the tiny ViT of photographs are worth, on three data sets.
+r"""What frozen features of the tiny ViT of photographs are worth, on three data sets.
 
     python experiments/study.py photo_features --weights FILE \
         --tiny-imagenet DATA --cifar100 DATA --fashion-mnist DATA

@@ -51,7 +51,7 @@ class Aligned(ClassGaussians):
         1
 
     Reference:
-        Zhang et al. (2023), SLCA, arXiv 2303.05118, section 3.3 and equation 4.
+        Zhang et al. (2023), SLCA, arXiv 2303.05118, its classifier alignment.
     """
 
     def __init__(
@@ -151,7 +151,7 @@ class AlignedCosine(Aligned):
         1
 
     Reference:
-        Hou et al. (2019), Learning a unified classifier incrementally via rebalancing, equation 3.
+        Hou et al. (2019), Learning a unified classifier incrementally via rebalancing.
     """
 
     def __init__(self, classes: int, width: int, scale: float = 20.0, **options: Any) -> None:

@@ -31,7 +31,7 @@ class ClassGaussians(ClassStatistics):
             singular, as it may be with ``shrinkage=0``.
 
     Reference:
-        Friedman (1989), Regularized discriminant analysis, equations 15 to 18.
+        Friedman (1989), Regularized discriminant analysis.
     """
 
     per_class = True

@@ -31,7 +31,7 @@ class QuadraticDiscriminant(ClassGaussians):
         tensor([0, 1])
 
     Reference:
-        Friedman (1989), Regularized discriminant analysis, equation 5.
+        Friedman (1989), Regularized discriminant analysis.
     """
 
     def _scores(self) -> Scores:

@@ -46,8 +46,9 @@ class RanPAC(ClassGaussians):
         tensor([0, 0, 1, 1])
 
     Reference:
-        McDonnell et al. (2023), RanPAC, arXiv 2307.02251, equations 3 to 5 and algorithm 1, which
-        chooses λ by held-out samples. Golub, Heath and Wahba (1979) for generalised cross-validation.
+        McDonnell et al. (2023), RanPAC, arXiv 2307.02251, whose λ is chosen by held-out samples. Golub,
+        Heath and Wahba (1979), Generalized cross-validation as a method for choosing a good ridge
+        parameter.
     """
 
     def __init__(

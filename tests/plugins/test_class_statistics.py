@@ -12,7 +12,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.neighbors import NearestCentroid
 from streams import naive, online, stream
 
-from avl_pegp.heads import create_head
+from avl_pegp.heads import HEADS, create_head
 from avl_pegp.plugins import ClassStatisticsPlugin, PEGPPlugin
 
 
@@ -92,10 +92,13 @@ class Evaluated(SupervisedPlugin):
         self.logits = strategy.mb_output
 
 
-@pytest.mark.parametrize("rule", ["lda", "ncm"])
-def test_in_a_stream_old_statistics_are_kept_and_evaluation_uses_them(rule):
+OPTIONS = {"ranpac": {"projection": 50}}  # which makes it quick
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_in_a_stream_old_statistics_are_kept_and_evaluation_uses_them(name):
     evaluated = Evaluated()
-    head = ClassStatisticsPlugin(rule, progress=False)
+    head = ClassStatisticsPlugin(name, progress=False, **OPTIONS.get(name, {}))
     parts = naive(plugins=[head, evaluated], eval_mb_size=100)
     benchmark = stream(per_class=3)
     parts.strategy.train(benchmark.train_stream[0], eval_streams=[])
@@ -131,9 +134,9 @@ def features_of(model, experience):
         return model.eval().forward_head(model.forward_features(x), pre_logits=True), y
 
 
-def by_hand(model, experiences):
+def by_hand(model, experiences, name="lda"):
     """Statistics of these experiences under the model as it is now."""
-    expected = create_head("lda", 6, 64)
+    expected = create_head(name, 6, 64, **OPTIONS.get(name, {}))
     for experience in experiences:
         expected.update(*features_of(model, experience))
     return expected
@@ -154,6 +157,21 @@ def test_from_a_stream_seen_once_they_are_those_of_the_whole_where_nothing_moves
         group["lr"] = 0.0
     parts.strategy.train(online(size, boundaries), eval_streams=[])
     assert_same(head.statistics, by_hand(parts.model, stream(per_class=6).train_stream))
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_every_head_can_be_recomputed_and_learned_from_a_stream_seen_once(name):
+    head = ClassStatisticsPlugin(name, progress=False, **OPTIONS.get(name, {}))
+    parts = naive(plugins=[head], train_epochs=1, train_mb_size=4)
+    for group in parts.strategy.optimizer.param_groups:
+        group["lr"] = 0.0
+    parts.strategy.train(online(4), eval_streams=[])
+    tasks = stream(per_class=6).train_stream
+    features, _ = features_of(parts.model, tasks[1])
+    expected = by_hand(parts.model, tasks, name).logits(features)
+    torch.testing.assert_close(head.statistics.logits(features), expected)
+    head.recompute(parts.strategy, tasks)
+    torch.testing.assert_close(head.statistics.logits(features), expected)
 
 
 def test_from_a_stream_seen_once_they_have_the_features_of_their_time():

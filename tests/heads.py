@@ -76,15 +76,8 @@ def torchvision_vit():
 
 
 def hugging_face_vit():
-    config = ViTConfig(
-        hidden_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=128,
-        image_size=32,
-        patch_size=16,
-        num_labels=CLASSES,
-    )
+    sizes = {"hidden_size": 64, "intermediate_size": 128, "image_size": 32, "patch_size": 16}
+    config = ViTConfig(num_hidden_layers=2, num_attention_heads=2, num_labels=CLASSES, **sizes)
     model = ViTForImageClassification(config)
     targets = [
         n for n, m in model.vit.named_modules() if isinstance(m, nn.Linear) and "attention" in n

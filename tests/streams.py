@@ -23,7 +23,7 @@ def to_noise(x):
     return torch.full_like(x, 1e3)
 
 
-def stream(per_class: int = 1, train_transform=None, eval_transform=None):
+def stream(per_class: int = 1, task_labels=False, **options):
     """Three experiences of two classes in float64."""
     x, y = images(6 * per_class, seed=3), torch.arange(6).repeat_interleave(per_class)
     dataset = TensorDataset(x, y)
@@ -32,11 +32,10 @@ def stream(per_class: int = 1, train_transform=None, eval_transform=None):
         dataset,
         dataset,
         n_experiences=3,
-        task_labels=False,
+        task_labels=task_labels,
         shuffle=False,
         fixed_class_order=list(range(6)),
-        train_transform=train_transform,
-        eval_transform=eval_transform,
+        **options,
     )
 
 

@@ -13,7 +13,9 @@ from models import (
     OPTIMIZERS,
     PETS,
     answers,
+    assert_kept_and_moving,
     images,
+    pet_weights,
     relative_change,
     small_vit,
     tune,
@@ -106,23 +108,15 @@ def two_experiences(
     )
 
 
-def pet_weights(model):
-    tensors = trainable_tensors(model).items()
-    return torch.cat([p.detach().flatten() for name, p in tensors if "head" not in name])
-
-
-def assert_kept_and_moving(pets, old, new, moved):
-    assert old <= 1e-9
-    if any(isinstance(pet, LoRA | Adapter) for pet in pets):
-        assert new > 1e-5
-    else:  # the mass on learned tokens is much the same for all inputs: little of it is free
-        assert moved > 1e-9
+def learn(pets):
+    """Whether new answers move well, too; tokens are left with little room."""
+    return any(isinstance(pet, LoRA | Adapter) for pet in pets)
 
 
 @pytest.mark.parametrize(("names", "optimizer", "qk_norm"), CASES, ids=str)
 def test_old_outputs_stay_and_new_ones_move(names, optimizer, qk_norm):
     pets = [PETS[name] for name in names]
-    assert_kept_and_moving(pets, *two_experiences(pets, optimizer, qk_norm=qk_norm))
+    assert_kept_and_moving(learn(pets), *two_experiences(pets, optimizer, qk_norm=qk_norm))
 
 
 @pytest.mark.parametrize("optimizer", MORE_OPTIMIZERS)
@@ -139,7 +133,7 @@ def test_any_optimizer_keeps_old_outputs(names, optimizer):
 @pytest.mark.parametrize("form", OTHER_FORMS)
 def test_other_forms_of_pets_and_models_are_exact_too(form):
     pets, options = OTHER_FORMS[form]
-    assert_kept_and_moving(pets, *two_experiences(pets, "adamw_decay", **options))
+    assert_kept_and_moving(learn(pets), *two_experiences(pets, "adamw_decay", **options))
 
 
 @pytest.mark.parametrize("name", PETS)
@@ -251,7 +245,7 @@ def several_experiences(pets, optimizer, count=3, **options):
 def test_every_hard_protection_keeps_three_experiences(name, protection):
     pets = [PETS[name]]
     changes = several_experiences(pets, "adamw_decay", protection=PROTECTIONS[protection])
-    assert_kept_and_moving(pets, *changes)
+    assert_kept_and_moving(learn(pets), *changes)
 
 
 @pytest.mark.parametrize("mean", CENTRED)
@@ -260,12 +254,12 @@ def test_every_hard_protection_keeps_three_experiences(name, protection):
 def test_branches_that_start_anew_keep_three_experiences(names, optimizer, mean):
     pets = STARTING_ANEW[names]
     changes = several_experiences(pets, optimizer, protection=CENTRED[mean], rebase=True)
-    assert_kept_and_moving(pets, *changes)
+    assert_kept_and_moving(learn(pets), *changes)
 
 
 def test_three_experiences_of_the_default_stay_exact():
     pets = [LoRA(16)]
-    assert_kept_and_moving(pets, *several_experiences(pets, "adamw_decay"))
+    assert_kept_and_moving(learn(pets), *several_experiences(pets, "adamw_decay"))
 
 
 @pytest.mark.parametrize("names", [*((name,) for name in PETS), MIXTURES[-1]], ids="+".join)

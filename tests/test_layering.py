@@ -23,8 +23,10 @@ MAY_IMPORT = {  # layer: other layers of the package that it may know
     "evaluation": {"pet", "projection", "backbones", "plugins"},
 }
 SHARED = {
+    "arguments",
     "protocols",
     "fingerprint",
+    "hooks",
     "wrappers",
 }  # files at the package's root that every layer may know
 EXPERIMENTS = PACKAGE.parent / "experiments"

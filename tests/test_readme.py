@@ -99,7 +99,7 @@ def test_the_settings_and_metrics_that_are_shown_can_be_made():
     exec(compile(BLOCKS[3], "README.md", "exec"), names)
     names["plugin"] = names["PEGPPlugin"]()
     exec(compile(BLOCKS[4], "README.md", "exec"), names)
-    assert len(names["metrics"]) == 5
+    assert len(names["metrics"]) == 4
 
 
 def cells_of(page: str) -> list[list[str]]:

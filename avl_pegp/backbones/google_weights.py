@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Mapping
 from io import BytesIO
 from math import isqrt
@@ -76,7 +75,7 @@ def _arrays(content: bytes, path: Path) -> dict[str, Tensor]:
         names = archive.files
         arrays = {name: _array(archive, name, path) for name in names}
     if len(arrays) < len(names):
-        repeated = [name for name, count in Counter(names).items() if count > 1]
+        repeated = [name for name in names if names.count(name) > 1]
         raise WeightsError(f"{path} holds the array {repeated[0]!r} twice: save it once")
     return arrays
 

@@ -153,10 +153,19 @@ def check_fit(
         ...     print(str(error)[:50])
         a.pth does not fit b: 1 unexpected (w (2,)). Give
     """
-    differences = _differences(found, wanted)
-    if differences:
+    differences = {
+        "missing": [f"{k} {tuple(v.shape)}" for k, v in wanted.items() if k not in found],
+        "unexpected": [f"{k} {tuple(v.shape)}" for k, v in found.items() if k not in wanted],
+        "of another shape": [
+            f"{k} {tuple(found[k].shape)} for {tuple(v.shape)}"
+            for k, v in wanted.items()
+            if k in found and found[k].shape != v.shape
+        ],
+    }
+    if any(differences.values()):
+        kinds = [f"{len(keys)} {k} ({first_of(keys)})" for k, keys in differences.items() if keys]
         raise WeightsError(
-            f"{complaint}: {'; '.join(differences)}. Give the name and the options of the "
+            f"{complaint}: {'; '.join(kinds)}. Give the name and the options of the "
             f"architecture that it was saved from, {names}"
         )
     cast = [
@@ -189,16 +198,3 @@ def first_of(phrases: Sequence[str]) -> str:
         ('a, b', 'a, b, c, …')
     """
     return ", ".join(phrases[:_NAMED]) + (", …" if len(phrases) > _NAMED else "")
-
-
-def _differences(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> list[str]:
-    """What is missing, unexpected or of another shape: a phrase for each kind."""
-    missing = [f"{k} {tuple(v.shape)}" for k, v in wanted.items() if k not in found]
-    unexpected = [f"{k} {tuple(v.shape)}" for k, v in found.items() if k not in wanted]
-    misshaped = [
-        f"{k} {tuple(found[k].shape)} for {tuple(v.shape)}"
-        for k, v in wanted.items()
-        if k in found and found[k].shape != v.shape
-    ]
-    kinds = {"missing": missing, "unexpected": unexpected, "of another shape": misshaped}
-    return [f"{len(keys)} {kind} ({first_of(keys)})" for kind, keys in kinds.items() if keys]

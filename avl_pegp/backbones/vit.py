@@ -125,12 +125,7 @@ def _can_be_resampled(found: Tensor | None, model: Any) -> bool:
         return False
     if found.numel() * found.element_size() > found.untyped_storage().nbytes():
         return False  # one number that stands for many, of which there is no end
-    tokens = found.shape[1] - _embedded_before(model)
+    apart = getattr(model, "no_embed_class", False)  # Beit always embeds its class token
+    tokens = found.shape[1] - (0 if apart else model.num_prefix_tokens)
     square = tokens > 0 and isqrt(tokens) ** 2 == tokens
     return square and (len(found), found.shape[2]) == (len(own), own.shape[2])
-
-
-def _embedded_before(model: Any) -> int:
-    """How many tokens before the grid have position embeddings too."""
-    apart = getattr(model, "no_embed_class", False)  # Beit always embeds its class token
-    return 0 if apart else int(model.num_prefix_tokens)

@@ -150,10 +150,7 @@ def si_blurry(
     order = _shuffled(list(samples), generator)
     n_disjoint = round(disjoint * len(order))
     sizes = _class_counts(n_disjoint, len(order) - n_disjoint, n_tasks, generator)
-    stay, spread = (
-        _cut(group, counts)
-        for group, counts in zip((order[:n_disjoint], order[n_disjoint:]), sizes, strict=True)
-    )
+    stay, spread = map(_cut, (order[:n_disjoint], order[n_disjoint:]), sizes)
     fixed, own = (
         [[index for label in classes for index in samples[label]] for classes in group]
         for group in (stay, spread)
@@ -188,16 +185,13 @@ def check_blurry(field: str, n_tasks: int, n_classes: int, disjoint: float, blur
 
 def _class_counts(
     n_disjoint: int, n_blurry: int, n_tasks: int, generator: Generator
-) -> tuple[list[int], list[int]]:
+) -> list[list[int]]:
     """How many disjoint and blurry classes each task owns, at least one of either kind."""
-    drawn = torch.randperm(n_disjoint + n_blurry, generator=generator)[:n_tasks] < n_disjoint
-    first = drawn.long(), (~drawn).long()  # the kind of the class that a task is sure of
-    rest = (n_disjoint - int(first[0].sum()), n_blurry - int(first[1].sum()))
-    disjoint, blurry = (
-        (one + _random_sizes(total, n_tasks, generator)).tolist()
-        for one, total in zip(first, rest, strict=True)
-    )
-    return disjoint, blurry
+    is_disjoint = torch.randperm(n_disjoint + n_blurry, generator=generator)[:n_tasks] < n_disjoint
+    return [  # the class that a task is sure of is of one kind, the rest are of both
+        (sure.long() + _random_sizes(total - int(sure.sum()), n_tasks, generator)).tolist()
+        for sure, total in ((is_disjoint, n_disjoint), (~is_disjoint, n_blurry))
+    ]
 
 
 def _exchange(own: list[list[int]], n_pooled: int, generator: Generator) -> list[list[int]]:

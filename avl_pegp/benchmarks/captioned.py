@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -18,8 +19,15 @@ from torch import Generator, Tensor
 from avl_pegp.benchmarks.corruptions import CORRUPTIONS, corruption_generator
 from avl_pegp.benchmarks.data import ImageDataset
 from avl_pegp.benchmarks.named_characters import PRETRAINING_CHARACTERS
-from avl_pegp.benchmarks.rendering import FONTS, draw_glyph, place
-from avl_pegp.benchmarks.scenes import COLOURS, POSITIONS, SIZES, TYPEFACES, Scene, draw_scenes
+from avl_pegp.benchmarks.rendering import (
+    FAMILIES,
+    draw_glyph,
+    expose,
+    place,
+    render_both,
+    uniform,
+)
+from avl_pegp.benchmarks.scenes import COLOURS, POSITIONS, SIZES, Scene, draw_scenes
 
 SceneClass = Mapping[str, Any]
 
@@ -96,8 +104,7 @@ def render_scenes(scenes: Sequence[Scene], seed: int, domain: str = "plain") -> 
 
 def _drawing(scene: Scene) -> tuple[str, str]:
     """The character and the font that it is drawn in."""
-    family = 4 * TYPEFACES.index(scene.typeface)  # of FONTS: regular, bold, italic, bold italic
-    return scene.character, FONTS[family + scene.bold + 2 * scene.italic]
+    return scene.character, FAMILIES[scene.typeface][scene.bold + 2 * scene.italic]
 
 
 def _paint(
@@ -119,13 +126,8 @@ def _paint(
     )
     colour = torch.tensor([COLOURS[scene.colour] for scene in scenes])[..., None, None]
     colour = colour + _about_zero((count, 3, 1, 1), _TINT, generator)
-    dark, light = look.paper
-    paper = dark + (light - dark) * torch.rand((count, 3, 1, 1), generator=generator)
-    quiet, loud = _NOISE
-    deviation = quiet + (loud - quiet) * torch.rand((count, 1, 1, 1), generator=generator)
-    images = torch.lerp(paper, colour, ink)
-    images += deviation * torch.randn(images.shape, generator=generator)
-    return (images.clamp_(0, 1) * 255).round_().to(torch.uint8)
+    paper = uniform((count, 3, 1, 1), look.paper, generator)
+    return expose(paper, colour, ink, _NOISE, generator)
 
 
 def _fit(drawings: Tensor) -> Tensor:
@@ -176,9 +178,6 @@ def render_parts(
     seed: int,
     domain: str,
 ) -> tuple[ImageDataset, ImageDataset]:
-    """Training and test images, other ones each; test images do not depend on the training ones."""
-    train, test = (
-        render_classes(classes, count, 2 * seed + part, domain)
-        for part, count in enumerate((train_per_class, test_per_class))
-    )
-    return train, test
+    """Training and test images of random scenes of each class, see ``render_both``."""
+    render = partial(render_classes, classes, domain=domain)
+    return render_both(render, train_per_class, test_per_class, seed)

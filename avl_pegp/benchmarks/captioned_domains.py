@@ -18,9 +18,8 @@ from avl_pegp.benchmarks.captioned import (
     render_classes,
     render_parts,
 )
-from avl_pegp.benchmarks.data import ImageData, ImageDataset, normalise
-from avl_pegp.benchmarks.domain_incremental import domain_incremental
-from avl_pegp.benchmarks.rendering import check_counts
+from avl_pegp.benchmarks.data import EMBEDDED, ImageData, ImageDataset, normalise
+from avl_pegp.benchmarks.domain_incremental import chosen_domains, domain_incremental
 from avl_pegp.benchmarks.scenes import COLOURS, POSITIONS, TYPEFACES
 
 #: The domains of ``captioned_domains``: all but that of pretraining.
@@ -38,16 +37,18 @@ def read_captioned_domains(
     seed: int = 0,
 ) -> ImageData:
     """Render images of captions in several domains; the arguments are as of ``captioned_domains``."""
-    names = CAPTION_DOMAINS if domains is None else tuple(domains)
-    _check(names, characters)
-    check_counts(train_per_class, test_per_class)
+    chosen = chosen_domains(domains, CAPTION_DOMAINS)
+    if len(characters) < 2 or len(set(characters)) < len(characters):
+        raise ValueError(
+            f"characters={characters!r} must be two or more different ones: a caption that is wrong "
+            "about the character names another."
+        )
     classes = caption_classes(characters)
     parts = {
         name: render_parts(classes, train_per_class, test_per_class, _own_seed(seed, name), name)
-        for name in names
+        for name in chosen
     }
-    captions = list(map(caption_of, classes))
-    return ImageData.of_parts(parts, captions, facts=None, transform=normalise)
+    return ImageData.of_parts(parts, list(map(caption_of, classes)), **EMBEDDED)
 
 
 def captioned_domains(
@@ -103,24 +104,12 @@ def captioned_domains(
         for name in benchmark.domains
     )
     benchmark.foil_attributes = tuple(values_of(characters))
-    benchmark.matching = caption_set(characters, seed, "plain")
+    benchmark.matching = caption_set(characters, seed)
     return benchmark
 
 
 def _own_seed(seed: int, domain: str) -> int:
     return seed * len(CAPTION_DOMAINS) + CAPTION_DOMAINS.index(domain)
-
-
-def _check(domains: tuple[str, ...], characters: Sequence[str]) -> None:
-    if not domains or len(set(domains)) < len(domains) or not set(domains) <= set(CAPTION_DOMAINS):
-        raise ValueError(
-            f"domains={domains} must be one or more different ones of {', '.join(CAPTION_DOMAINS)}."
-        )
-    if len(characters) < 2 or len(set(characters)) < len(characters):
-        raise ValueError(
-            f"characters={characters!r} must be two or more different ones: a caption that is wrong "
-            "about the character names another."
-        )
 
 
 class CaptionSet(NamedTuple):
@@ -147,10 +136,10 @@ def caption_classes(characters: Sequence[str]) -> list[SceneClass]:
     return classes_by(**values_of(characters))
 
 
-def caption_set(characters: Sequence[str], seed: int, domain: str) -> CaptionSet:
-    """One image of each caption of these characters."""
+def caption_set(characters: Sequence[str], seed: int) -> CaptionSet:
+    """One image of each caption of these characters, in the plain domain."""
     classes = caption_classes(characters)
-    dataset = render_classes(classes, 1, seed, domain)
+    dataset = render_classes(classes, 1, seed, "plain")
     dataset.images = normalise(dataset.images)
     captions = tuple(map(caption_of, classes))
     return CaptionSet(dataset, captions, foils_of(dataset.targets, characters, seed))

@@ -98,8 +98,7 @@ def class_folders(folder: Path) -> dict[str, list[str]]:
             f"the encoding of letters alone: {named(unclear)}. Put the images of one class into one "
             "folder, or rename."
         )
-    composed = {unicodedata.normalize("NFC", name): paths for name, paths in images.items()}
-    return {name: composed[name] for name in sorted(composed)}
+    return dict(sorted((unicodedata.normalize("NFC", name), images[name]) for name in images))
 
 
 def require_folder(folder: Path, layout: str) -> Path:

@@ -61,12 +61,7 @@ def class_incremental(
         (5, ('9', '8'))
     """
     order = order_of(len(data.class_names), class_order, order_seed)
-    counts = None
-    if classes_per_experience is None:
-        check_split(len(order), n_experiences)
-    else:
-        counts = whole_numbers("classes_per_experience", classes_per_experience)
-        _check_counts(len(order), n_experiences, counts)
+    counts = check_split(len(order), n_experiences, classes_per_experience)
     benchmark = nc_benchmark(
         *data.complete(),
         n_experiences=n_experiences,
@@ -109,23 +104,30 @@ def split_images(
     return class_incremental(ImageData(train, test, class_names), n_experiences, **options)
 
 
-def check_split(n_classes: int, n_experiences: int) -> None:
+def check_split(
+    n_classes: int, n_experiences: int, classes_per_experience: Sequence[int] | None = None
+) -> list[int] | None:
     """Refuse a split that would leave a class out, before anything is rendered.
 
+    Returns:
+        ``classes_per_experience`` as plain ints.
+
     Raises:
-        ValueError: ``n_experiences`` does not divide ``n_classes``.
+        ValueError: they are not one for each experience or do not add up; without them,
+            ``n_experiences`` does not divide ``n_classes``.
     """
-    divisors = [count for count in range(1, n_classes + 1) if n_classes % count == 0]
-    if n_experiences not in divisors:
-        raise ValueError(
-            f"n_experiences={n_experiences} does not divide the {n_classes} classes evenly; "
-            f"choose one of {', '.join(map(str, divisors))}."
-        )
-
-
-def _check_counts(n_classes: int, n_experiences: int, counts: Sequence[int]) -> None:
+    if classes_per_experience is None:
+        divisors = [count for count in range(1, n_classes + 1) if n_classes % count == 0]
+        if n_experiences not in divisors:
+            raise ValueError(
+                f"n_experiences={n_experiences} does not divide the {n_classes} classes evenly; "
+                f"choose one of {', '.join(map(str, divisors))}."
+            )
+        return None
+    counts = whole_numbers("classes_per_experience", classes_per_experience)
     if len(counts) != n_experiences or min(counts) < 1 or sum(counts) != n_classes:
         raise ValueError(
-            f"classes_per_experience={list(counts)} must be {n_experiences} positive numbers, one "
+            f"classes_per_experience={counts} must be {n_experiences} positive numbers, one "
             f"for each experience, that add up to the {n_classes} classes."
         )
+    return counts

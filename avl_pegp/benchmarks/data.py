@@ -73,6 +73,10 @@ def normalise(image: Tensor) -> Tensor:
     return image.float() / 127.5 - 1
 
 
+#: Of an embedded data set: uint8 images that are normalised and need no facts for the record.
+EMBEDDED: dict[str, Any] = {"facts": None, "transform": normalise}
+
+
 @dataclass(frozen=True)
 class ImageData:
     """A data set of labelled images, as a reader returns it.
@@ -171,6 +175,10 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         return self.images[index], self.targets[index]
 
+    def relabelled(self, labels: Tensor) -> ImageDataset:
+        """The same images under the new label of each old one."""
+        return ImageDataset(self.images, labels[self.targets])
+
 
 class Pooled(ConcatDataset[Any]):
     """Labelled data sets one after another."""
@@ -201,8 +209,3 @@ class Selected(Dataset[tuple[Any, ...]]):
     def __getitem__(self, index: int) -> tuple[Any, ...]:
         image, label, *rest = self.dataset[self.rows[index]]
         return image, self.renumbered[label], *rest
-
-
-def made_here(train: LabelledDataset, test: LabelledDataset, names: Sequence[str]) -> ImageData:
-    """An embedded data set: uint8 images that are normalised and need no facts for the record."""
-    return ImageData(train, test, names, facts=None, transform=normalise)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from avalanche.benchmarks import GenericCLScenario, NCScenario
 from sklearn.datasets import load_digits
+from typing_extensions import Unpack
 
 from avl_pegp.benchmarks.blurry import blurry_incremental
-from avl_pegp.benchmarks.class_incremental import class_incremental
-from avl_pegp.benchmarks.data import ImageData, ImageDataset, made_here
+from avl_pegp.benchmarks.class_incremental import ByClass, class_incremental
+from avl_pegp.benchmarks.data import EMBEDDED, ImageData, ImageDataset
 
 #: The ten classes in label order.
 DIGITS: tuple[str, ...] = tuple("0123456789")
@@ -25,15 +24,10 @@ def read_digits() -> ImageData:
     give normalised floats (mean 0.5, standard deviation 0.5) in training and evaluation alike.
     Every fourth image of each digit is a test image, always the same ones.
     """
-    return made_here(*load_parts(), DIGITS)
+    return ImageData(*load_parts(), DIGITS, **EMBEDDED)
 
 
-def split_digits(
-    n_experiences: int = 5,
-    class_order: Sequence[int] | None = None,
-    task_labels: bool = False,
-    order_seed: int | None = None,
-) -> NCScenario:
+def split_digits(n_experiences: int = 5, **options: Unpack[ByClass]) -> NCScenario:
     """``class_incremental`` of ``read_digits``, two new ones in each experience.
 
     Example:
@@ -41,13 +35,7 @@ def split_digits(
         >>> len(benchmark.train_stream), benchmark.class_names[:2]
         (5, ('0', '1'))
     """
-    return class_incremental(
-        read_digits(),
-        n_experiences,
-        class_order=class_order,
-        task_labels=task_labels,
-        order_seed=order_seed,
-    )
+    return class_incremental(read_digits(), n_experiences, **options)
 
 
 def blurry_digits(

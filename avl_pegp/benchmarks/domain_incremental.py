@@ -71,6 +71,20 @@ def domain_incremental(
     return data.on_record(benchmark)
 
 
+def chosen_domains(domains: Sequence[str] | None, known: tuple[str, ...]) -> tuple[str, ...]:
+    """The domains that are asked for, or all that are known.
+
+    Raises:
+        ValueError: there is none, or one that is not known or comes twice.
+    """
+    chosen = known if domains is None else tuple(domains)
+    if not chosen or len(set(chosen)) < len(chosen) or not set(chosen) <= set(known):
+        raise ValueError(
+            f"domains={chosen} must be one or more different ones of {', '.join(known)}."
+        )
+    return chosen
+
+
 def join_images(
     train: Sequence[LabelledDataset],
     test: Sequence[LabelledDataset],

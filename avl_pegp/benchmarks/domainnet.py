@@ -13,7 +13,7 @@ from typing_extensions import Unpack
 from avl_pegp.benchmarks.class_folders import require_folder
 from avl_pegp.benchmarks.class_incremental import ByClass, class_incremental
 from avl_pegp.benchmarks.data import ImageData, Transforms
-from avl_pegp.benchmarks.domain_incremental import domain_incremental
+from avl_pegp.benchmarks.domain_incremental import chosen_domains, domain_incremental
 from avl_pegp.benchmarks.image_files import ImageFiles
 from avl_pegp.benchmarks.lists import DataError, TextList, named, read_list, refuse_repeated
 
@@ -71,11 +71,7 @@ def read_domainnet(
     """
     if not 1 <= n_classes <= _CLASSES:
         raise ValueError(f"n_classes={n_classes} must be from 1 to {_CLASSES}.")
-    chosen = DOMAINNET if domains is None else tuple(domains)
-    if set(chosen) - set(DOMAINNET) or not chosen or len(set(chosen)) < len(chosen):
-        raise ValueError(
-            f"domains={chosen} must be one or more different ones of {', '.join(DOMAINNET)}."
-        )
+    chosen = chosen_domains(domains, DOMAINNET)
     root = require_folder(Path(data_root), _LAYOUT)
     for domain in chosen:
         require_folder(root / domain, f"CLASS/*.jpg  images of the domain: {domain}.zip, unpacked")

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
 from avalanche.benchmarks import GenericCLScenario, NCScenario
+from typing_extensions import Unpack
 
 from avl_pegp.benchmarks.blurry import blurry_incremental, check_blurry
-from avl_pegp.benchmarks.class_incremental import check_split, class_incremental
+from avl_pegp.benchmarks.class_incremental import ByClass, check_split, class_incremental
 from avl_pegp.benchmarks.corruptions import CORRUPTIONS, corruption_generator
-from avl_pegp.benchmarks.data import ImageData, ImageDataset, made_here, normalise
-from avl_pegp.benchmarks.domain_incremental import domain_incremental
+from avl_pegp.benchmarks.data import EMBEDDED, ImageData, ImageDataset
+from avl_pegp.benchmarks.domain_incremental import chosen_domains, domain_incremental
 from avl_pegp.benchmarks.labels import order_of
-from avl_pegp.benchmarks.rendering import FONTS, Variation, check_counts, render_glyphs
+from avl_pegp.benchmarks.rendering import FAMILIES, FONTS, Variation, render_both, render_glyphs
 
 # Chosen so that all fonts have them and none looks like a Latin letter, a digit or another of
 # them: of each group of look-alikes (Greek Pi, Cyrillic Pe; Armenian Da, Ghad, ...) at most one.
@@ -25,19 +27,15 @@ _SCRIPTS = (
     "ადეთლპრტფქყცწჭჯჱჲჴჶშჩბს",  # Georgian
 )
 
-
-def _interleave(scripts: Sequence[str]) -> tuple[str, ...]:
-    """Merge so that every stretch of the result holds the scripts in about their proportions."""
-    placed = [
-        ((position + 0.5) / len(script), character)
-        for script in scripts
-        for position, character in enumerate(script)
-    ]
-    return tuple(character for _, character in sorted(placed))
-
+# Every stretch of them holds the scripts in about their proportions.
+_PLACED = sorted(
+    ((position + 0.5) / len(script), character)
+    for script in _SCRIPTS
+    for position, character in enumerate(script)
+)
 
 #: The 70 classes in label order: Greek, Cyrillic, Armenian and Georgian letters in turn.
-GLYPHS: tuple[str, ...] = _interleave(_SCRIPTS)
+GLYPHS: tuple[str, ...] = tuple(character for _, character in _PLACED)
 
 #: Rougher images than the tiny ViT was pretrained on: what is frozen alone does not suffice.
 STREAM = Variation(rotation=25.0, scale=(0.55, 1.0), shift=0.12, noise=(0.04, 0.17))
@@ -49,18 +47,11 @@ DARK_INK = replace(STREAM, inverted=0.0)
 #: Experience i has the style number i, counted round.
 STYLES: tuple[str, ...] = ("plain", "inverted", "blurred", "rotated", "striped")
 
-
-_SERIF = tuple(font for font in FONTS if "Serif" in font)
-_MONO = tuple(font for font in FONTS if "Mono" in font)
-_SANS = tuple(font for font in FONTS if font not in (*_SERIF, *_MONO))
-
 # The fonts of each domain and a name out of CORRUPTIONS; every other one differs from `sans` in one.
 _CORRUPTED = ("blurred", "noisy", "inverted", "rotated", "occluded")
 _DOMAINS = {
-    "sans": (_SANS, "plain"),
-    "serif": (_SERIF, "plain"),
-    "mono": (_MONO, "plain"),
-    **{corruption: (_SANS, corruption) for corruption in _CORRUPTED},
+    **{family: (fonts, "plain") for family, fonts in FAMILIES.items()},
+    **{corruption: (FAMILIES["sans"], corruption) for corruption in _CORRUPTED},
 }
 
 #: The domains of ``domain_glyphs``.
@@ -71,7 +62,6 @@ def read_glyphs(
     train_per_class: int = 100,
     test_per_class: int = 30,
     seed: int = 0,
-    variation: Variation = STREAM,
 ) -> ImageData:
     """Render 70 letters of other scripts than Latin, which takes a few seconds.
 
@@ -83,23 +73,21 @@ def read_glyphs(
         train_per_class: training images of each class, at least 1.
         test_per_class: test images of each class, at least 1; other images than the training ones.
         seed: of the images; the same seed gives the same pixels.
-        variation: how much images of one letter differ.
 
     Raises:
         ValueError: a count is below 1.
     """
-    parts = _render_parts(GLYPHS, train_per_class, test_per_class, seed, FONTS, variation)
-    return made_here(*parts, GLYPHS)
+    render = partial(_render, GLYPHS, variation=STREAM)
+    parts = render_both(render, train_per_class, test_per_class, seed)
+    return ImageData(*parts, GLYPHS, **EMBEDDED)
 
 
 def split_glyphs(
     n_experiences: int = 10,
-    class_order: Sequence[int] | None = None,
     train_per_class: int = 100,
     test_per_class: int = 30,
     seed: int = 0,
-    task_labels: bool = False,
-    order_seed: int | None = None,
+    **options: Unpack[ByClass],
 ) -> NCScenario:
     """``class_incremental`` of ``read_glyphs``; ``class_order`` has indices into ``GLYPHS``.
 
@@ -108,13 +96,9 @@ def split_glyphs(
         >>> len(benchmark.train_stream), len(benchmark.train_stream[0].dataset)
         (10, 35)
     """
-    check_split(len(GLYPHS), n_experiences)
-    return class_incremental(
-        read_glyphs(train_per_class, test_per_class, seed),
-        n_experiences,
-        class_order=order_of(len(GLYPHS), class_order, order_seed),
-        task_labels=task_labels,
-    )
+    check_split(len(GLYPHS), n_experiences, options.get("classes_per_experience"))
+    data = read_glyphs(train_per_class, test_per_class, seed)
+    return class_incremental(data, n_experiences, **options)
 
 
 def blurry_glyphs(
@@ -164,16 +148,20 @@ def shifted_glyphs(
     """
     check_split(len(GLYPHS), n_experiences)
     order = order_of(len(GLYPHS), class_order, order_seed)
-    parts = _render_parts(GLYPHS, train_per_class, test_per_class, seed, FONTS, DARK_INK)
     styles = tuple(STYLES[i % len(STYLES)] for i in range(n_experiences))
     tasks = torch.tensor(order).chunk(n_experiences)
-    for part, dataset in enumerate(parts):
-        generator = corruption_generator(2 * seed + part)
+
+    def render(per_class: int, seed: int) -> ImageDataset:
+        dataset = _render(GLYPHS, per_class, seed)
+        generator = corruption_generator(seed)
         labels = torch.tensor(dataset.targets)
         for classes, style in zip(tasks, styles, strict=True):
             rows = torch.isin(labels, classes)
             dataset.images[rows] = CORRUPTIONS[style](dataset.images[rows], generator)
-    data = made_here(*parts, GLYPHS)
+        return dataset
+
+    parts = render_both(render, train_per_class, test_per_class, seed)
+    data = ImageData(*parts, GLYPHS, **EMBEDDED)
     benchmark = class_incremental(data, n_experiences, class_order=order, task_labels=task_labels)
     benchmark.styles = styles
     return benchmark
@@ -203,20 +191,16 @@ def read_domain_glyphs(
     Raises:
         ValueError: an argument is out of range.
     """
-    names = DOMAINS if domains is None else tuple(domains)
-    unknown = [name for name in names if name not in _DOMAINS]
-    if unknown or not names or len(set(names)) < len(names):
-        raise ValueError(
-            f"domains={names} must be one or more different ones of {', '.join(DOMAINS)}."
-        )
+    chosen = chosen_domains(domains, DOMAINS)
     if not 1 <= n_classes <= len(GLYPHS):
         raise ValueError(f"n_classes={n_classes} must be from 1 to {len(GLYPHS)}.")
-    characters = GLYPHS[:n_classes]
-    parts = {
-        name: _render_domain(name, characters, train_per_class, test_per_class, seed)
-        for name in names
-    }
-    return ImageData.of_parts(parts, characters, facts=None, transform=normalise)
+    parts = {}
+    for name in chosen:
+        fonts, corruption = _DOMAINS[name]
+        render = partial(_render, GLYPHS[:n_classes], fonts=fonts, corruption=corruption)
+        own_seed = seed * len(DOMAINS) + DOMAINS.index(name)
+        parts[name] = render_both(render, train_per_class, test_per_class, own_seed)
+    return ImageData.of_parts(parts, GLYPHS[:n_classes], **EMBEDDED)
 
 
 def domain_glyphs(
@@ -238,36 +222,14 @@ def domain_glyphs(
     return domain_incremental(data, order_seed=order_seed)
 
 
-def _render_domain(
-    name: str, characters: Sequence[str], train_per_class: int, test_per_class: int, seed: int
-) -> tuple[ImageDataset, ImageDataset]:
-    """Training and test images of one domain, the same whatever other domains there are."""
-    fonts, corruption = _DOMAINS[name]
-    own_seed = seed * len(DOMAINS) + DOMAINS.index(name)
-    parts = _render_parts(characters, train_per_class, test_per_class, own_seed, fonts, DARK_INK)
-    for part, dataset in enumerate(parts):
-        generator = corruption_generator(2 * own_seed + part)
-        dataset.images = CORRUPTIONS[corruption](dataset.images, generator)
-    return parts
-
-
-def _render_parts(
+def _render(
     characters: Sequence[str],
-    train_per_class: int,
-    test_per_class: int,
+    per_class: int,
     seed: int,
-    fonts: Sequence[str],
-    variation: Variation,
-) -> tuple[ImageDataset, ImageDataset]:
-    """Training and test images of characters, other ones each.
-
-    Raises:
-        ValueError: a count is below 1.
-    """
-    check_counts(train_per_class, test_per_class)
-    # Two seeds of one: test images stay the same whatever the number of training images.
-    train, test = (
-        ImageDataset(*render_glyphs(characters, count, 2 * seed + part, 32, fonts, variation))
-        for part, count in enumerate((train_per_class, test_per_class))
-    )
-    return train, test
+    fonts: Sequence[str] = FONTS,
+    variation: Variation = DARK_INK,
+    corruption: str = "plain",
+) -> ImageDataset:
+    """So many images of each character, corrupted."""
+    images, labels = render_glyphs(characters, per_class, seed, 32, fonts, variation)
+    return ImageDataset(CORRUPTIONS[corruption](images, corruption_generator(seed)), labels)

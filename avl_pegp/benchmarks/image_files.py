@@ -23,9 +23,8 @@ from avl_pegp.benchmarks.lists import DataError, named, printable
 
 _CHUNK = 16  # files that a thread takes at a time
 _DAMAGED = "damaged or no image"
-_FACTS = (
-    b"images, modes, turned\n"  # what is remembered: with other facts it is looked up elsewhere
-)
+# What is remembered: with other facts it is looked up elsewhere.
+_FACTS = b"images, modes, turned\n"
 
 
 class ImageFiles(Dataset[tuple[Image.Image, int]]):
@@ -178,11 +177,11 @@ def _decode(files: Sequence[Path]) -> dict[str, int]:
         looks = list(
             tqdm(found, "checking images", len(files), leave=False, unit="file", disable=None)
         )
-    faults = {str(file): look.fault for file, look in zip(files, looks, strict=True) if look.fault}
+    faults = {str(file): fault for file, (*_, fault) in zip(files, looks, strict=True) if fault}
     if faults:
         _refuse(faults, len(files))
-    converted = Counter(f"converted_{look.mode}" for look in looks if look.mode != "RGB")
-    turned = sum(look.turned for look in looks)
+    converted = Counter(f"converted_{mode}" for mode, *_ in looks if mode != "RGB")
+    turned = sum(turned for _, turned, _ in looks)
     return {
         "images": len(files),
         "converted": sum(converted.values()),
@@ -191,24 +190,18 @@ def _decode(files: Sequence[Path]) -> dict[str, int]:
     }
 
 
-class _Look(NamedTuple):
-    """The mode of an image in its file and whether it is to be turned, or what is wrong with it."""
-
-    mode: str = ""
-    turned: bool = False
-    fault: str = ""
-
-
-def _look_at(file: Path) -> _Look:
+def _look_at(file: Path) -> tuple[str, bool, str]:
+    """The mode of an image in its file, whether it is to be turned, and what is wrong with it."""
     try:
         _, mode, turned = read_rgb(file)
+        return mode, turned, ""
     except DataError as error:
-        return _Look(fault=str(error).removeprefix(f"{printable(file)} "))
+        fault = str(error).removeprefix(f"{printable(file)} ")
     except PermissionError:
-        return _Look(fault="may not be read")
+        fault = "may not be read"
     except Exception:  # Pillow's decoders raise a dozen types for damaged files, SyntaxError too
-        return _Look(fault=_DAMAGED)
-    return _Look(mode, turned)
+        fault = _DAMAGED
+    return "", False, fault
 
 
 def _refuse(faults: Mapping[str, str], count: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from avl_pegp.benchmarks.class_incremental import ByClass, class_incremental
 from avl_pegp.benchmarks.data import ImageData
 from avl_pegp.benchmarks.folder_parts import Parts, find_parts, refuse_parts
 from avl_pegp.benchmarks.image_files import ImageFiles
-from avl_pegp.benchmarks.lists import DataError, named, printable
+from avl_pegp.benchmarks.lists import DataError, named, printable, sha256_of
 
 _PARTS_LAYOUT = """train/CLASS/*.jpg  training images, a folder for each class
 test/CLASS/*.jpg   test images of the same classes
@@ -140,12 +139,13 @@ def _two_folders(root: Path) -> ImageData:
     search = ImageSearch(root)
     names = search.class_names()
     search.refuse()
-    parts = find_parts(root, names) or Parts("train", "test", [])
+    usual = Parts("train", "test", [])
+    parts = find_parts(root, names) or usual
     folders = [require_folder(root / part, _PART_LAYOUT) for part in (parts.train, parts.test)]
     found = same_classes(*folders)
     for folder, classes in zip(folders, found, strict=True):
         refuse_parts(folder, classes, "the classes are one level further down. Move them up.")
-    facts = {} if parts == Parts("train", "test", []) else {"parts": parts._asdict()}
+    facts = {} if parts == usual else {"parts": parts._asdict()}
     train, test = (
         files_of_classes(*each, upright=True) for each in zip(folders, found, strict=True)
     )
@@ -169,17 +169,13 @@ def _held_out(root: Path, fraction: float, seed: int) -> ImageData:
             f"{len(small)} of {len(classes)} classes in {printable(root)} have one image, none to "
             f"hold out: {named(small)}. Add images or remove the folders."
         )
-    test = {name: _drawn(paths, fraction, seed) for name, paths in classes.items()}
-    train = {name: sorted(set(paths) - set(test[name])) for name, paths in classes.items()}
-    files = [files_of_classes(root, part, upright=True) for part in (train, test)]
-    return ImageData.of_files(files[0], files[1], list(classes))
+    held_out = {name: _drawn(paths, fraction, seed) for name, paths in classes.items()}
+    kept = {name: sorted(set(paths) - set(held_out[name])) for name, paths in classes.items()}
+    train, test = (files_of_classes(root, part, upright=True) for part in (kept, held_out))
+    return ImageData.of_files(train, test, list(classes))
 
 
 def _drawn(paths: Sequence[str], fraction: float, seed: int) -> list[str]:
     """The share of the paths whose hashes are lowest; one at least, and not all."""
     count = min(max(round(fraction * len(paths)), 1), len(paths) - 1)
-    return sorted(sorted(paths, key=lambda path: _hash(path, seed))[:count])
-
-
-def _hash(path: str, seed: int) -> str:
-    return hashlib.sha256(f"{seed} {path}".encode("utf-8", "surrogateescape")).hexdigest()
+    return sorted(sorted(paths, key=lambda path: sha256_of(f"{seed} {path}"))[:count])

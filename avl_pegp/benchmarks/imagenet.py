@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -15,10 +14,10 @@ from avl_pegp.benchmarks.class_folders import class_folders, require_folder
 from avl_pegp.benchmarks.class_incremental import ByClass, class_incremental
 from avl_pegp.benchmarks.data import ImageData
 from avl_pegp.benchmarks.image_folder import files_of_classes, same_classes
-from avl_pegp.benchmarks.lists import DataError, TextList, named, read_list
+from avl_pegp.benchmarks.lists import DataError, TextList, named, read_list, sha256_of
 
 _TRAIN_SHARE = 0.8  # of ImageNet-R
-_HASHES = 2**256  # of sha256
+_HASHES = 2**256
 _WORDNET_ID = re.compile(r"n\d{8}")
 _IMAGENET_R_LAYOUT = """nXXXXXXXX/*.jpg  200 folders, one for each class: imagenet-r.tar, unpacked
 (https://github.com/hendrycks/imagenet-r)"""
@@ -116,7 +115,7 @@ def read_imagenet100(data_root: Path | str, class_list: Path | str | None = None
         facts["class_list_sha256"] = listed.sha256
     kept = [{name: paths for name, paths in classes.items() if name in chosen} for classes in found]
     _check_classes(folders[0], kept[0], 100, "name the ones to use in class_list.")
-    train, test = (files_of_classes(*each) for each in zip(folders, kept, strict=True))
+    train, test = map(files_of_classes, folders, kept)
     return ImageData.of_files(train, test, list(kept[0]), facts=facts)
 
 
@@ -140,8 +139,7 @@ def in_training_part(path: str) -> bool:
         >>> in_training_part("n01443537/art_0.jpg"), in_training_part("n01443537/art_1.jpg")
         (True, True)
     """
-    number = int.from_bytes(hashlib.sha256(path.encode("utf-8", "surrogateescape")).digest(), "big")
-    return number < _TRAIN_SHARE * _HASHES
+    return int(sha256_of(path), 16) < _TRAIN_SHARE * _HASHES
 
 
 def _listed_for_training(listed: TextList, paths: Sequence[str]) -> set[str]:

@@ -37,6 +37,11 @@ def named(names: Sequence[str]) -> str:
     return ", ".join(map(printable, names[:_NAMED])) + rest
 
 
+def sha256_of(text: str) -> str:
+    """The hash of a path or another text, in hexadecimal digits."""
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+
+
 @dataclass(frozen=True)
 class TextList:
     """What a text file lists.
@@ -73,26 +78,22 @@ def read_list(path: Path, form: str, words: int) -> TextList:
     """
     try:
         content = path.read_bytes()
-        rows = content.decode().splitlines()
+        text = content.decode()
     except FileNotFoundError:
         raise DataError(
             f"There is no file {path.absolute()}. Put a text file there with lines like {form!r}."
         ) from None
     except UnicodeDecodeError:
         raise DataError(f"{path} is no text file; it must have lines like {form!r}.") from None
-    numbered = [(number, row.strip()) for number, row in enumerate(rows, 1) if row.strip()]
-    lines = [tuple(row.split(maxsplit=words - 1)) for _, row in numbered]
-    odd = [
-        f"line {number}, {row!r}"
-        for (number, row), line in zip(numbered, lines, strict=True)
-        if len(line) < words
-    ]
+    rows = {number: row.strip() for number, row in enumerate(text.splitlines(), 1) if row.strip()}
+    lines = {number: tuple(row.split(maxsplit=words - 1)) for number, row in rows.items()}
+    odd = [f"line {number}, {rows[number]!r}" for number in rows if len(lines[number]) < words]
     if odd:
         raise DataError(
             f"{path} must have lines like {form!r}; {len(odd)} are not: {named(odd)}. "
             "Correct them, or take the file from its source again."
         )
-    return TextList(path, tuple(lines), hashlib.sha256(content).hexdigest())
+    return TextList(path, tuple(lines.values()), hashlib.sha256(content).hexdigest())
 
 
 def read_pairs(path: Path, form: str) -> dict[str, str]:

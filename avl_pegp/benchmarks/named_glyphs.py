@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate, cycle, islice
 
 import torch
 from avalanche.benchmarks import GenericCLScenario, NCScenario
@@ -11,7 +10,7 @@ from avalanche.benchmarks import GenericCLScenario, NCScenario
 from avl_pegp.benchmarks.captioned import classes_by, name_of, render_classes, render_parts
 from avl_pegp.benchmarks.captioned_domains import caption_set
 from avl_pegp.benchmarks.class_incremental import check_split, class_incremental
-from avl_pegp.benchmarks.data import ImageData, ImageDataset, Pooled, made_here, normalise
+from avl_pegp.benchmarks.data import EMBEDDED, ImageData, ImageDataset, Pair, Pooled, normalise
 from avl_pegp.benchmarks.digits import load_parts
 from avl_pegp.benchmarks.domain_incremental import domain_incremental
 from avl_pegp.benchmarks.labels import order_of
@@ -21,7 +20,6 @@ from avl_pegp.benchmarks.named_characters import (
     NAMES,
     PRETRAINING_CHARACTERS,
 )
-from avl_pegp.benchmarks.rendering import check_counts
 from avl_pegp.benchmarks.scenes import COLOURS, POSITIONS, TYPEFACES
 
 #: Characters that pretraining saw and no experience trains on.
@@ -108,23 +106,22 @@ def named_glyphs(
         >>> benchmark.untouched["colours"][1][:2]
         ('red character', 'green character')
     """
-    check_counts(train_per_class, test_per_class)
     check_split(len(NAMED_GLYPHS), n_experiences)
     order = order_of(len(NAMED_GLYPHS), class_order, order_seed)
     classes = classes_by(character=NAMED_GLYPHS)
-    domains = tuple(islice(cycle(NAMED_GLYPH_DOMAINS), n_experiences))
+    domains = tuple(NAMED_GLYPH_DOMAINS[i % len(NAMED_GLYPH_DOMAINS)] for i in range(n_experiences))
     parts = []
     for i, task in enumerate(torch.tensor(order).chunk(n_experiences)):
-        own, own_seed = [classes[c] for c in task], seed * n_experiences + i
+        own, own_seed = [classes[label] for label in task], seed * n_experiences + i
         pair = render_parts(own, train_per_class, test_per_class, own_seed, domains[i])
-        parts.append([ImageDataset(d.images, task[torch.tensor(d.targets)]) for d in pair])
+        parts.append([part.relabelled(task) for part in pair])
     train, test = (Pooled(side) for side in zip(*parts, strict=True))
-    data = made_here(train, test, tuple(map(name_of, classes)))
+    data = ImageData(train, test, tuple(map(name_of, classes)), **EMBEDDED)
     benchmark = class_incremental(data, n_experiences, class_order=order, task_labels=task_labels)
     benchmark.domains = domains
     benchmark.template = "a {}"
     benchmark.untouched = _untouched(test_per_class, seed)
-    benchmark.matching = caption_set(_MATCHED, seed, "plain")
+    benchmark.matching = caption_set(_MATCHED, seed)
     return benchmark
 
 
@@ -148,10 +145,20 @@ def read_named_datasets(
     train_per_class: int = 50, test_per_class: int = 20, seed: int = 0
 ) -> ImageData:
     """Seven data sets, as ``parts`` of one; the arguments are as of ``named_datasets``."""
-    check_counts(train_per_class, test_per_class)
-    parts = {name: _parts(name, train_per_class, test_per_class, seed) for name in NAMED_DATASETS}
-    names = [name for of_one in _CLASS_NAMES.values() for name in of_one]
-    return ImageData.of_parts(parts, names, facts=None, transform=normalise)
+    counts = train_per_class, test_per_class
+    parts: dict[str, Pair] = {}
+    names: list[str] = []
+    for i, (dataset, own) in enumerate(_CLASS_NAMES.items()):
+        if dataset == _SCANNED:
+            train, test = map(_first_of_each_class, load_parts(), counts)
+        else:
+            classes, domain = _RENDERED[dataset]
+            own_seed = seed * len(NAMED_DATASETS) + i
+            train, test = render_parts(classes, *counts, own_seed, domain)
+        labels = torch.arange(len(own)) + len(names)
+        parts[dataset] = train.relabelled(labels), test.relabelled(labels)
+        names += own
+    return ImageData.of_parts(parts, names, **EMBEDDED)
 
 
 def named_datasets(
@@ -199,27 +206,7 @@ def named_datasets(
     return benchmark
 
 
-def _parts(
-    name: str, train_per_class: int, test_per_class: int, seed: int
-) -> tuple[ImageDataset, ImageDataset]:
-    """Training and test data of one data set, with its own stretch of the labels."""
-    at = NAMED_DATASETS.index(name)
-    first = list(accumulate(map(len, _CLASS_NAMES.values()), initial=0))[at]
-    if name == _SCANNED:
-        whole = zip(load_parts(), (train_per_class, test_per_class), strict=True)
-        train, test = (_first_of_each_class(*part) for part in whole)
-    else:
-        classes, domain = _RENDERED[name]
-        own_seed = seed * len(NAMED_DATASETS) + at
-        train, test = render_parts(classes, train_per_class, test_per_class, own_seed, domain)
-    return _renumbered(train, first), _renumbered(test, first)
-
-
 def _first_of_each_class(data: ImageDataset, count: int) -> ImageDataset:
     labels = torch.tensor(data.targets)
     rows = torch.cat([(labels == label).nonzero().flatten()[:count] for label in labels.unique()])
     return ImageDataset(data.images[rows], labels[rows])
-
-
-def _renumbered(data: ImageDataset, first: int) -> ImageDataset:
-    return ImageDataset(data.images, torch.tensor(data.targets) + first)

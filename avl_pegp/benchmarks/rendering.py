@@ -8,8 +8,9 @@ of a call are made together on tensors.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import matplotlib
@@ -19,21 +20,19 @@ from matplotlib.ft2font import FT2Font
 from PIL import Image, ImageDraw, ImageFont
 from torch import Generator, Tensor
 
-#: The DejaVu families in all weights, four of each: every other font of matplotlib lacks most scripts.
-FONTS: tuple[str, ...] = (
-    "DejaVuSans",
-    "DejaVuSans-Bold",
-    "DejaVuSans-Oblique",
-    "DejaVuSans-BoldOblique",
-    "DejaVuSerif",
-    "DejaVuSerif-Bold",
-    "DejaVuSerif-Italic",
-    "DejaVuSerif-BoldItalic",
-    "DejaVuSansMono",
-    "DejaVuSansMono-Bold",
-    "DejaVuSansMono-Oblique",
-    "DejaVuSansMono-BoldOblique",
-)
+from avl_pegp.benchmarks.data import ImageDataset
+
+#: The DejaVu families, each regular, bold, slanted and both: others of matplotlib lack most scripts.
+FAMILIES: dict[str, tuple[str, ...]] = {
+    name: (family, f"{family}-Bold", f"{family}-{slanted}", f"{family}-Bold{slanted}")
+    for name, family, slanted in (
+        ("sans", "DejaVuSans", "Oblique"),
+        ("serif", "DejaVuSerif", "Italic"),
+        ("mono", "DejaVuSansMono", "Oblique"),
+    )
+}
+#: The fonts of all families.
+FONTS: tuple[str, ...] = tuple(chain.from_iterable(FAMILIES.values()))
 
 _OVERSAMPLING = 2  # masters and warped images have this many pixels for one final pixel
 _EM = 0.8  # font size, as a fraction of the image: the widest letters just fit
@@ -191,13 +190,28 @@ def _photograph(drawings: Tensor, variation: Variation, generator: Generator) ->
     count = (len(drawings),)
     ink = place(
         drawings,
-        _uniform(count, (-turn, turn), generator),
-        _uniform(count, variation.scale, generator),
-        _uniform((*count, 2), (-shift, shift), generator),
+        uniform(count, (-turn, turn), generator),
+        uniform(count, variation.scale, generator),
+        uniform((*count, 2), (-shift, shift), generator),
     )
-    paper_colour, ink_colour = _random_colours(len(drawings), variation.inverted, generator)
-    images = torch.lerp(paper_colour, ink_colour, ink)
-    deviation = _uniform((len(drawings), 1, 1, 1), variation.noise, generator)
+    paper, colour = _random_colours(len(drawings), variation.inverted, generator)
+    return expose(paper, colour, ink, variation.noise, generator)
+
+
+def expose(
+    paper: Tensor, colour: Tensor, ink: Tensor, noise: tuple[float, float], generator: Generator
+) -> Tensor:
+    """Images of ink on paper under pixel noise, uint8 ``(B, 3, S, S)``.
+
+    Args:
+        paper: its colours, float 0 to 1, ``(B, 3, 1, 1)``.
+        colour: those of the ink.
+        ink: as of ``place``.
+        noise: range of the standard deviation.
+        generator: of the noise.
+    """
+    images = torch.lerp(paper, colour, ink)
+    deviation = uniform((len(images), 1, 1, 1), noise, generator)
     images += deviation * torch.randn(images.shape, generator=generator)
     return (images.clamp_(0, 1) * 255).round_().to(torch.uint8)
 
@@ -206,19 +220,28 @@ def _random_colours(
     count: int, share_inverted: float, generator: Generator
 ) -> tuple[Tensor, Tensor]:
     """Colours of paper and ink, (count, 3, 1, 1) each: one dark, one light, either way round."""
-    dark = _uniform((count, 3, 1, 1), _DARK, generator)
-    light = _uniform((count, 3, 1, 1), _LIGHT, generator)
+    dark = uniform((count, 3, 1, 1), _DARK, generator)
+    light = uniform((count, 3, 1, 1), _LIGHT, generator)
     inverted = torch.rand((count, 1, 1, 1), generator=generator) < share_inverted
     return torch.where(inverted, dark, light), torch.where(inverted, light, dark)
 
 
-def _uniform(shape: tuple[int, ...], bounds: tuple[float, float], generator: Generator) -> Tensor:
+def uniform(shape: tuple[int, ...], bounds: tuple[float, float], generator: Generator) -> Tensor:
+    """Random numbers within bounds."""
     low, high = bounds
     return low + (high - low) * torch.rand(shape, generator=generator)
 
 
-def check_counts(train_per_class: int, test_per_class: int) -> None:
-    """Refuse to make no images.
+def render_both(
+    render: Callable[[int, int], ImageDataset], train_per_class: int, test_per_class: int, seed: int
+) -> tuple[ImageDataset, ImageDataset]:
+    """Training and test images, other ones each; test images do not depend on the training ones.
+
+    Args:
+        render: makes so many images of each class of a seed.
+        train_per_class: how many are training images.
+        test_per_class: how many are test images.
+        seed: of two seeds, one for each part.
 
     Raises:
         ValueError: a count is below 1.
@@ -227,3 +250,4 @@ def check_counts(train_per_class: int, test_per_class: int) -> None:
     for field, count in counts.items():
         if count < 1:
             raise ValueError(f"{field}={count} must be at least 1; ask for one image or more.")
+    return render(train_per_class, 2 * seed), render(test_per_class, 2 * seed + 1)

@@ -8,19 +8,14 @@ from avalanche.evaluation.metric_results import MetricValue
 from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor
 
-from avl_pegp.evaluation.metrics import (
-    JOINT,
-    Line,
-    Matrix,
-    TasksTrained,
-    average_accuracy,
-    backward_transfer,
-    forgetting,
-    forward_transfer,
-)
+from avl_pegp.evaluation import metrics
+from avl_pegp.evaluation.accuracy_figures import accuracy_heat_map
+from avl_pegp.evaluation.look import as_image
+from avl_pegp.evaluation.metrics import Line, Matrix
 from avl_pegp.plugins.experience import classes_of, is_online, origin_of, require_samples
 
 VIEWS = {"class_incremental": "ClassIncremental", "task_aware": "TaskAware"}
+_TITLES = {"class_incremental": "all classes so far compete", "task_aware": "those of its task"}
 
 
 class AccuracyMatrices(PluginMetric[dict[str, Matrix]]):
@@ -67,7 +62,7 @@ class AccuracyMatrices(PluginMetric[dict[str, Matrix]]):
     def __init__(self, tasks: int, stream: str = "test") -> None:
         super().__init__()
         self.stream = stream
-        self._tasks = TasksTrained(tasks)
+        self._tasks = metrics.TasksTrained(tasks)
         self._learning = False
         self._own: set[int] = set()
         self._competing: dict[str, set[int]] = {}
@@ -86,12 +81,12 @@ class AccuracyMatrices(PluginMetric[dict[str, Matrix]]):
     @property
     def class_incremental(self) -> Matrix:
         """The matrix where the classes of all tasks trained so far compete."""
-        return self._tasks.matrix("class_incremental", self.stream)
+        return self.result()["class_incremental"]
 
     @property
     def task_aware(self) -> Matrix:
         """The matrix where only the classes of the test experience compete."""
-        return self._tasks.matrix("task_aware", self.stream)
+        return self.result()["task_aware"]
 
     @property
     def measured(self) -> dict[str, Matrix]:
@@ -110,7 +105,7 @@ class AccuracyMatrices(PluginMetric[dict[str, Matrix]]):
 
     def forward_transfer(self, view: str) -> float | None:
         """``ForwardTransfer`` of a view, ``None`` where it was not evaluated."""
-        return forward_transfer(self.ahead[view], self.initial[view])
+        return metrics.forward_transfer(self.ahead[view], self.initial[view])
 
     def reset(self) -> None:
         """Forget the experience being evaluated; the matrices stay."""
@@ -118,14 +113,14 @@ class AccuracyMatrices(PluginMetric[dict[str, Matrix]]):
         self._count = 0
 
     def before_training_exp(self, strategy: SupervisedTemplate) -> None:
-        """With another task another row begins, and more classes compete."""
+        """Begin a row for another task, whose classes compete from now on."""
         self._learning = True
         task = origin_of(strategy.experience)
         own = classes_of(task)
         shown = {int(y) for y in getattr(strategy.adapted_dataset, "targets", ())}
         joint = not shown <= own | self._tasks.seen
         self._tasks.begin(
-            JOINT if joint else task.current_experience, own | shown if joint else own
+            metrics.JOINT if joint else task.current_experience, own | shown if joint else own
         )
 
     def after_training_exp(self, strategy: SupervisedTemplate) -> None:
@@ -133,16 +128,16 @@ class AccuracyMatrices(PluginMetric[dict[str, Matrix]]):
         self._learning = False
 
     def before_eval(self, strategy: SupervisedTemplate) -> None:
-        """No stream was evaluated yet."""
+        """Forget which streams were evaluated."""
         self._evaluated = {}
 
     def before_eval_exp(self, strategy: SupervisedTemplate) -> None:
-        """Another entry begins."""
+        """Begin an entry of the matrices: which classes compete, and nothing counted yet."""
         self.reset()
         require_samples(strategy.experience)
         self._own = classes_of(strategy.experience)
-        rivals = self._tasks.seen | self._own
-        self._competing = {"class_incremental": rivals, "task_aware": self._own}
+        competing = self._tasks.seen | self._own
+        self._competing = {"class_incremental": competing, "task_aware": self._own}
 
     def after_eval_iteration(self, strategy: SupervisedTemplate) -> None:
         """Count right answers."""
@@ -177,21 +172,54 @@ class AccuracyMatrices(PluginMetric[dict[str, Matrix]]):
         ]
 
     def _numbers(self, view: str, stream: str) -> dict[str, float | None]:
-        """What follows from a matrix so far; nothing where it has gaps."""
+        """The numbers of a matrix so far by name; none where it has gaps."""
         size = len(self._tasks.trained)
         so_far = [row[:size] for row in self._tasks.matrix(view, stream)[:size]]
-        if not so_far or any(so_far[i][j] is None for i in range(size) for j in range(i + 1)):
+        if not so_far or any(None in row[: i + 1] for i, row in enumerate(so_far)):
             return {}
         ahead, initial = self._tasks.ahead(view, stream), self._tasks.initial(view, stream)
         return {
-            "AverageAccuracy": average_accuracy(so_far),
-            "Forgetting": forgetting(so_far),
-            "BackwardTransfer": backward_transfer(so_far),
-            "ForwardTransfer": forward_transfer(ahead, initial),
+            "AverageAccuracy": metrics.average_accuracy(so_far),
+            "Forgetting": metrics.forgetting(so_far),
+            "BackwardTransfer": metrics.backward_transfer(so_far),
+            "ForwardTransfer": metrics.forward_transfer(ahead, initial),
         }
 
     def __str__(self) -> str:
         return "AccuracyMatrices"
+
+
+class AccuracyImage(PluginMetric[None]):
+    """An image ``AccuracyMatrix`` after each evaluation: what the run's ``AccuracyMatrices`` holds.
+
+    Nothing where ``AccuracyMatrices`` is not among the metrics, or nothing was trained yet.
+
+    Example:
+        >>> metrics = [AccuracyMatrices(tasks=10), AccuracyImage()]  # EvaluationPlugin(*metrics, ...)
+    """
+
+    def result(self) -> None:
+        """Nothing: the image is for loggers alone."""
+
+    def reset(self) -> None:
+        """Nothing: the matrices are of the stream so far."""
+
+    def after_eval(self, strategy: SupervisedTemplate) -> list[MetricValue]:
+        """Draw the matrices."""
+        found = [m for m in strategy.evaluator.metrics if isinstance(m, AccuracyMatrices)]
+        if not found or strategy.experience is None:
+            return []
+        stream = strategy.experience.origin_stream.name
+        matrices = found[0].of(stream)
+        if matrices["task_aware"][0][0] is None:
+            return []
+        panels = {_TITLES[view]: [matrix] for view, matrix in matrices.items()}
+        image = as_image(accuracy_heat_map(panels, "Accuracy"))
+        tag = f"AccuracyMatrix/eval_phase/{stream}_stream"
+        return [MetricValue(self, tag, image, strategy.clock.train_iterations)]
+
+    def __str__(self) -> str:
+        return "AccuracyImage"
 
 
 def _right(logits: Tensor, targets: Tensor, classes: set[int]) -> int:

@@ -1,26 +1,30 @@
-"""What a model makes of whole data sets, batch by batch: features, attention, zero-shot answers."""
+"""Features of images, and attention on learned tokens: of whole data sets, and drawn.
+
+Figures are returned, not shown and not saved.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import torch
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from avl_pegp.backbones.clip import listed_texts
+from avl_pegp.evaluation import look
+from avl_pegp.hooks import watching
 from avl_pegp.pet.prefix import PrefixTokens
 from avl_pegp.pet.prompt import PromptRows
 from avl_pegp.pet.trainable import classifier_of
 from avl_pegp.projection.running import inference_state
 
-if TYPE_CHECKING:
-    from avl_pegp.backbones.clip import CLIPClassifier
-
-
 _CALLED_WITH_MASS = {PrefixTokens: "values", PromptRows: "mass"}
+_NAMED_UP_TO = 40  # classes; beyond, names would cover the points
+_NAME_BOX = {"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.8}
 
 
 def classifier_features(
@@ -51,17 +55,11 @@ def classifier_features(
         >>> classifier_features(model, dataset)[0].shape
         torch.Size([3, 128])
     """
-    features: list[Tensor] = []
-
-    def see(_: nn.Module, inputs: tuple[Tensor]) -> None:
-        features.append(inputs[0].detach().cpu())
-
-    with ExitStack() as hooks:
-        hooks.callback(classifier_of(model).register_forward_pre_hook(see).remove)
-        targets = torch.cat([targets for _, targets in _shown(model, dataset, batch_size)])
-    if not features:
+    classifier = {"": classifier_of(model)}
+    features, targets = _received(model, dataset, batch_size, classifier, Tensor.cpu)
+    if not features[""]:
         raise RuntimeError("the forward pass never called the classifier: no features to use")
-    return torch.cat(features), targets
+    return torch.cat(features[""]), targets
 
 
 def token_mass(model: nn.Module, dataset: Dataset[Any], batch_size: int = 256) -> dict[str, Tensor]:
@@ -95,20 +93,33 @@ def token_mass(model: nn.Module, dataset: Dataset[Any], batch_size: int = 256) -
             f"{type(model).__name__} has no prefix and no deep prompt: attach(model, Prefix(10)) or "
             "Prompt(10), other PETs have no tokens to attend to"
         )
-    sums: dict[str, Tensor] = {}
-    with ExitStack() as hooks:
-        for name, module in observed.items():
 
-            def see(_: nn.Module, inputs: tuple[Tensor], name: str = name) -> None:
-                mass = inputs[0].detach().double().mean(2).sum(0).cpu()  # (B, H, N, L) -> (H, L)
-                sums[name] = sums[name] + mass if name in sums else mass
+    def over_queries(mass: Tensor) -> Tensor:
+        return mass.double().mean(2).sum(0).cpu()  # (B, H, N, L) -> (H, L)
 
-            hooks.callback(module.register_forward_pre_hook(see).remove)
-        images = sum(len(targets) for _, targets in _shown(model, dataset, batch_size))
-    return {name: total / images for name, total in sums.items()}
+    masses, targets = _received(model, dataset, batch_size, observed, over_queries)
+    return {name: torch.stack(parts).sum(0) / len(targets) for name, parts in masses.items()}
 
 
-def _shown(
+def _received(
+    model: nn.Module,
+    dataset: Dataset[Any],
+    batch_size: int,
+    modules: Mapping[str, nn.Module],
+    of: Callable[[Tensor], Tensor],
+) -> tuple[dict[str, list[Tensor]], Tensor]:
+    """What modules receive while a model is shown a data set, as ``of`` it, by name; and the targets."""
+    found: dict[str, list[Tensor]] = {name: [] for name in modules}
+
+    def see(name: str, _: nn.Module, args: tuple[Any, ...], __: dict[str, Any]) -> None:
+        found[name].append(of(args[0].detach()))
+
+    with watching(modules, before=see):
+        targets = torch.cat([targets for _, targets in shown(model, dataset, batch_size)])
+    return found, targets
+
+
+def shown(
     model: nn.Module,
     dataset: Dataset[Any],
     batch_size: int,
@@ -127,91 +138,131 @@ def _shown(
         raise ValueError(f"the data set has no samples: give at least one to {purpose}")
 
 
-def encoded_images(
-    model: CLIPClassifier, dataset: Dataset[Any], batch_size: int = 256
-) -> tuple[Tensor, Tensor]:
-    """Image features of a data set, and its targets.
+def in_the_plane(features: Mapping[str, ArrayLike], seed: int = 0) -> dict[str, Any]:
+    """Sets of features laid out in one plane by one t-SNE, so that they can be compared.
 
-    The model is in eval mode meanwhile; every module's mode is back as it was afterwards.
+    scikit-learn's t-SNE (van der Maaten & Hinton, 2008) with its defaults, and a perplexity of 30 or a
+    third of the points where they are few. Distances within the plane count, its axes mean nothing.
 
     Args:
-        model: encodes them, on its device.
-        dataset: of ``(image, target, ...)``; targets are class or caption numbers.
-        batch_size: images in a forward pass; features do not depend on it, but for rounding.
+        features: by name, ``(n, D)`` each; n may differ.
+        seed: of the layout.
 
     Returns:
-        ``(n, D)`` of unit length and ``(n,)``, on the model's device.
+        By name an array ``(n, 2)``.
 
     Raises:
-        ValueError: the data set is empty.
-    """
-    shown = _shown(model, dataset, batch_size, model.encode_image, "evaluate on")
-    features, targets = map(torch.cat, zip(*shown, strict=True))
-    return features, targets.to(features.device)
-
-
-def encoded_texts(model: CLIPClassifier, texts: Sequence[str], batch_size: int = 256) -> Tensor:
-    """Features of texts as they are, ``(T, D)`` of unit length; modes as in ``encoded_images``.
-
-    Raises:
-        ValueError: no list of texts, none, an empty one, or one that is too long.
-    """
-    listed = listed_texts("texts", texts)
-    parts = [listed[i : i + batch_size] for i in range(0, len(listed), batch_size)]
-    with inference_state(model):
-        return torch.cat([model.encode_text(part) for part in parts])
-
-
-def encoded_classes(
-    model: CLIPClassifier, class_names: Sequence[str], batch_size: int = 256
-) -> Tensor:
-    """Features of the prompts of any classes, ``(C, D)`` of unit length, as for classes to come.
-
-    Names that are among the model's own classes have the prompts, and learned contexts, of those. The
-    model's modes are afterwards what they were.
-
-    Raises:
-        ValueError: names that ``model.set_classes`` refuses.
-    """
-    tokens = model.class_tokens(class_names)
-    with inference_state(model):
-        return torch.cat([model.encode_tokens(part) for part in tokens.split(batch_size)])
-
-
-def zero_shot_accuracy(
-    model: CLIPClassifier,
-    dataset: Dataset[Any],
-    class_names: Sequence[str],
-    batch_size: int = 256,
-) -> float:
-    """Share of images whose own class has the nearest prompt, among these classes.
-
-    The classes need not be the model's: those it was never trained on, or of another data set. Prompts
-    are of the model's template, or of its learned context.
-
-    Args:
-        model: answers; its modes are afterwards what they were.
-        dataset: of ``(image, target, ...)``, images as the model takes them.
-        class_names: those that compete; a target is an index among them.
-        batch_size: images, or prompts, in a forward pass. Answers do not depend on it.
-
-    Raises:
-        ValueError: an empty data set, a target that no name stands for, or names that
-            ``model.set_classes`` refuses.
+        ValueError: fewer than four points in all, widths that differ, or values that are not finite.
 
     Example:
-        >>> from avl_pegp import create_clip
-        >>> from torch.utils.data import TensorDataset
-        >>> model = create_clip("tiny_clip_32.glyphs", ["capital a"])
-        >>> dataset = TensorDataset(torch.zeros(3, 3, 32, 32), torch.tensor([1, 1, 1]))
-        >>> zero_shot_accuracy(model, dataset, ["capital b", "digit two"]) in (0.0, 1.0)
-        True
+        >>> rng = np.random.default_rng(0)
+        >>> plane = in_the_plane({"new": rng.random((5, 3)), "at the end": rng.random((4, 3))})
+        >>> plane["at the end"].shape
+        (4, 2)
     """
-    texts = encoded_classes(model, class_names, batch_size)
-    images, targets = encoded_images(model, dataset, batch_size)
-    if targets.min() < 0 or targets.max() >= len(class_names):
+    from sklearn.manifold import TSNE  # takes a second
+
+    sets = {name: np.asarray(values, dtype=float) for name, values in features.items()}
+    shapes = {name: values.shape for name, values in sets.items()}
+    widths = {shape[1:] for shape in shapes.values()}
+    points = sum(shape[0] for shape in shapes.values())
+    if points < 4 or len(widths) != 1 or len(*widths) != 1:
         raise ValueError(
-            f"targets go from {targets.min()} to {targets.max()}: must be indices of the "
-            f"{len(class_names)} class_names, from 0"
+            f"features have shapes {shapes}: must be (n, D), one D, with four rows or more in all"
         )
-    return float(((images @ texts.T).argmax(dim=1) == targets).double().mean())
+    together = np.concatenate([*sets.values()])
+    if not np.isfinite(together).all():
+        raise ValueError("features have NaN or infinite values: look for a diverged weight")
+    layout = TSNE(perplexity=min(30, (points - 1) / 3), random_state=seed).fit_transform(together)
+    ends = np.cumsum([len(values) for values in sets.values()])[:-1]
+    return dict(zip(sets, np.split(layout.astype(float), ends), strict=True))
+
+
+def feature_map(
+    panels: Mapping[str, ArrayLike],
+    labels: Sequence[int],
+    title: str,
+    *,
+    names: Mapping[int, str] | None = None,
+) -> Figure:
+    """The same images as points in the plane, one panel a model or moment, on the same axes.
+
+    A class has its colour and marker, and up to forty have their name at the centre. Clusters that stay
+    where they were are features kept; clusters that move or run together are what statistics and
+    classifiers stored earlier no longer fit.
+
+    Args:
+        panels: by title ``(n, 2)``, as ``in_the_plane`` gives them; the points in the same order.
+        labels: ``(n,)``, the class of each point.
+        title: above the panels.
+        names: of classes; a class without one has its number.
+
+    Raises:
+        ValueError: no panel, or points and labels that are not equally many.
+
+    Example:
+        >>> plane = np.array([[0.0, 0.0], [1.0, 1.0]])
+        >>> len(feature_map({"new": plane, "at the end": plane}, [0, 1], "digits").axes)
+        2
+    """
+    shapes = {name: np.shape(points) for name, points in panels.items()}
+    if not panels or set(shapes.values()) != {(len(labels), 2)}:
+        raise ValueError(f"panels have shapes {shapes}: must be ({len(labels)}, 2), a row a label")
+    figure, axes = look.panels_of(len(panels), title, size=(4.5, 4.2))
+    classes = np.unique(labels)
+    for axis, (panel, points) in zip(axes, panels.items(), strict=True):
+        axis.sharex(axes[0])
+        for i, c in enumerate(classes):
+            of_class = np.asarray(points, dtype=float)[np.asarray(labels) == c]
+            style = look.style_of(i)
+            dots = {"c": style["color"], "marker": style["marker"], "alpha": 0.7, "lw": 0}
+            axis.scatter(of_class[:, 0], of_class[:, 1], s=14, **dots)
+            if len(classes) <= _NAMED_UP_TO:
+                name = look.shortened((names or {}).get(int(c), str(c)), 16)
+                place = np.median(of_class, axis=0)
+                axis.annotate(name, place, fontsize=9, ha="center", bbox=_NAME_BOX)
+        look.tidy(axis, panel)
+        axis.tick_params(labelbottom=False, labelleft=False, length=0)
+    return figure
+
+
+def attention_mass(panels: Mapping[str, ArrayLike], title: str) -> Figure:
+    """How much attention prefix or prompt tokens receive: by block, then by block and token.
+
+    First panel: the share of all attention that lies on learned tokens, mean over heads, each head a
+    small dot; one line a model or moment. The others: the same by block and token. A prefix that
+    nobody looks at does nothing; one that takes all attention hides the image.
+
+    Args:
+        panels: by title ``(blocks, H, L)``: shares (0..1) as ``token_mass`` gives them, stacked.
+        title: above the panels.
+
+    Raises:
+        ValueError: no panel, or not of that shape.
+
+    Example:
+        >>> figure = attention_mass({"PEGP": np.full((6, 4, 5), 0.01)}, "digits")
+        >>> figure.axes[0].lines[0].get_ydata().round(1).tolist()
+        [5.0, 5.0, 5.0, 5.0, 5.0, 5.0]
+    """
+    masses = {name: 100 * np.asarray(mass, dtype=float) for name, mass in panels.items()}
+    shapes = {name: mass.shape for name, mass in masses.items()}
+    if not masses or any(len(shape) != 3 or 0 in shape for shape in shapes.values()):
+        raise ValueError(f"panels have shapes {shapes}: must be (blocks, heads, tokens)")
+    figure = Figure(figsize=(4.2 * (1 + len(masses)), 4.2), layout="constrained")
+    total, *maps = figure.subplots(1, 1 + len(masses))
+    top = max(mass.mean(1).max() for mass in masses.values())
+    for i, (axis, (name, mass)) in enumerate(zip(maps, masses.items(), strict=True)):
+        heads, style, blocks = mass.sum(2), look.style_of(i), np.arange(len(mass))
+        total.plot(blocks, heads.mean(1), label=name, lw=1.6, ms=5, **style)
+        for head in heads.T:
+            total.scatter(blocks, head, s=6, color=style["color"], alpha=0.6, zorder=3)
+        image = look.shaded_cells(axis, mass.mean(1), name, top=top, first_row=0)
+        axis.set_xlabel("learned token")
+    maps[0].set_ylabel("block")
+    figure.colorbar(image, ax=maps, label="attention (%)", shrink=0.8)
+    figure.suptitle(look.shortened(title, 34 * (1 + len(masses))))
+    look.tidy(total, "all learned tokens", counting="block")
+    total.set(ylabel="share of all attention (%)", ylim=(0, None))
+    look.legend_below(figure, [total])
+    return figure

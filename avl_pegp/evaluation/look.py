@@ -1,4 +1,4 @@
-"""The one look of all figures: told apart in grey, by colour-blind eyes, and however long the names."""
+"""What all figures share: told apart in grey, by colour-blind eyes, and however long the names."""
 
 from __future__ import annotations
 
@@ -11,11 +11,8 @@ from avalanche.evaluation.metric_results import TensorImage
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
-from matplotlib.legend import Legend
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
@@ -69,11 +66,14 @@ def panels_of(
     return figure, axes[:count]
 
 
-def tidy(axis: Axes, title: str = "") -> None:
-    """A pale grid and no frame above and to the right."""
+def tidy(axis: Axes, title: str = "", *, counting: str = "") -> None:
+    """A pale grid and no frame above and to the right; the axis below may be counting something."""
     axis.set_title(shortened(title, 40), fontsize=11)
     axis.grid(alpha=0.25)
     axis.spines[["top", "right"]].set_visible(False)
+    if counting:
+        axis.set_xlabel(counting)
+        count_on(axis.xaxis)
 
 
 def say_in(axis: Axes, words: str) -> None:
@@ -110,27 +110,15 @@ def legend_below(figure: Figure, axes: list[Axes], columns: int = 3) -> None:
     for axis in axes:
         for handle, name in zip(*axis.get_legend_handles_labels(), strict=True):
             found.setdefault(name, handle)
-    names = [shortened(name) for name in found]
-    legend = _fitting(figure, columns, handles=[*found.values()], labels=names)
+    given = {"handles": [*found.values()], "labels": [shortened(name) for name in found]}
+    look = {"loc": "outside lower center", "fontsize": 9, "frameon": False}
+    legend = figure.legend(**given, ncols=columns, **look)
+    while columns > 1 and legend.get_window_extent().width > figure.bbox.width:
+        legend.remove()
+        columns -= 1
+        legend = figure.legend(**given, ncols=columns, **look)
     height = legend.get_window_extent().height / figure.dpi
     figure.set_figheight(figure.get_figheight() + max(0.0, height - _ROOM_FOR_LEGEND))
-
-
-def _fitting(figure: Figure, columns: int, **entries: Any) -> Legend:
-    """A legend of so many columns or, where the figure is too narrow, of fewer."""
-    where = {"loc": "outside lower center", "ncols": columns}
-    legend = figure.legend(**entries, **where, fontsize=9, frameon=False)
-    if columns == 1 or legend.get_window_extent().width <= figure.bbox.width:
-        return legend
-    legend.remove()
-    return _fitting(figure, columns - 1, **entries)
-
-
-def depth_bar(figure: Figure, axes: list[Axes], first: int, last: int) -> None:
-    """A bar that says which ``shade`` is which block."""
-    shades = ListedColormap([shade(i, 256) for i in range(256)])
-    blocks = ScalarMappable(Normalize(first, max(last, first + 1)), shades)
-    count_on(figure.colorbar(blocks, ax=axes, label="block", shrink=0.8).ax.yaxis)
 
 
 def shortened(name: str, most: int = 32) -> str:
@@ -146,12 +134,11 @@ def shortened(name: str, most: int = 32) -> str:
     return f"{name[: most - 1 - end]}…{name[len(name) - end :]}"
 
 
-def as_image(figure: Figure, dpi: int = 80) -> TensorImage:
+def as_image(figure: Figure) -> TensorImage:
     """The figure's pixels: what TensorBoard shows, and what loggers of text leave out.
 
     Args:
         figure: from matplotlib; it is drawn, not shown.
-        dpi: pixels an inch.
 
     Returns:
         An image ``(3, height, width)``, uint8.
@@ -160,7 +147,7 @@ def as_image(figure: Figure, dpi: int = 80) -> TensorImage:
         >>> tuple(as_image(Figure(figsize=(2, 1))).image.shape)
         (3, 80, 160)
     """
-    figure.set_dpi(dpi)
+    figure.set_dpi(80)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     pixels = np.asarray(canvas.buffer_rgba())[..., :3].copy()

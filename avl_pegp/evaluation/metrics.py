@@ -8,8 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import repeat
+from typing import NamedTuple
+
+import torch
 
 AccuracyMatrix = Sequence[Sequence[float | None]]
+Matrix = list[list[float | None]]
+Line = list[float | None]
+JOINT = -1  # in the place of an experience's number: several were trained as one
 
 
 def average_accuracy(matrix: AccuracyMatrix) -> float:
@@ -102,6 +108,49 @@ def forward_transfer(
     return _mean(gains) if pairs and len(gains) == len(pairs) else None
 
 
+class TransferAvgLast(NamedTuple):
+    """The three numbers of a stream of several data sets, each a share (0..1)."""
+
+    transfer: float
+    average: float
+    last: float
+
+
+def transfer_avg_last(matrix: AccuracyMatrix) -> TransferAvgLast:
+    """Transfer, Avg and Last of a stream of T data sets.
+
+    Transfer = mean over j > 0 of mean over i < j of R[i, j]: accuracy on data sets not trained yet.
+    Avg = mean of all R[i, j]. Last = mean over j of R[T−1, j].
+
+    Reference: Zheng et al., Preventing zero-shot transfer degradation in continual learning of
+    vision-language models (2023), arXiv 2303.06628, section 4.
+
+    Args:
+        matrix: ``(T, T)``, complete: R[i, j] is the accuracy on data set j after training i. Above the
+            diagonal it is zero-shot.
+
+    Raises:
+        ValueError: fewer than two data sets, or the matrix is not square or has missing entries.
+
+    Example:
+        >>> transfer_avg_last([[0.9, 0.4], [0.7, 0.8]])
+        TransferAvgLast(transfer=0.4, average=0.7, last=0.75)
+    """
+    size = len(matrix)
+    if size < 2:
+        raise ValueError(f"matrix has {size} rows: Transfer is defined from two data sets on")
+    for i, row in enumerate(matrix):
+        missing = [j for j, value in enumerate(row) if value is None]
+        if missing or len(row) != size:
+            raise ValueError(
+                f"matrix row {i} has {len(row)} of {size} entries and lacks {missing or 'none'}: "
+                "evaluate on every data set after each, also on those yet to come"
+            )
+    r = torch.tensor(matrix, dtype=torch.float64)
+    ahead = [r[:j, j].mean() for j in range(1, size)]
+    return TransferAvgLast(float(torch.stack(ahead).mean()), float(r.mean()), float(r[-1].mean()))
+
+
 def _row(matrix: AccuracyMatrix, i: int) -> list[float]:
     row = list(matrix[i][: i + 1])
     missing = [j for j, value in enumerate(row) if value is None]
@@ -115,11 +164,6 @@ def _row(matrix: AccuracyMatrix, i: int) -> list[float]:
 
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
-
-
-Matrix = list[list[float | None]]
-Line = list[float | None]
-JOINT = -1  # in the place of an experience's number: several were trained as one
 
 
 class TasksTrained:

@@ -1,4 +1,8 @@
-"""Result records: one a run, in ``results.json``, complete enough to be doubted and run again."""
+"""Result records: one a run, in ``results.json``, complete enough to be doubted and run again.
+
+Files are checked as they are read: each field by its annotation and range, and the numbers by their
+matrix.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +10,38 @@ import dataclasses
 import json
 import os
 import platform
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
-from math import isnan
+from math import isfinite, isnan
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
-from avl_pegp.evaluation.metrics import (
-    AccuracyMatrix,
-    average_accuracy,
-    average_incremental_accuracy,
-    backward_transfer,
-    forgetting,
-)
-from avl_pegp.evaluation.record_check import require_fields
+from avl_pegp.evaluation import metrics
+from avl_pegp.evaluation.metrics import AccuracyMatrix
 
+MATRICES = ("accuracy_matrix", "task_aware_accuracy_matrix")
+_FOLLOWS = {  # a number, the matrix that it is of, and how
+    "average_accuracy": (MATRICES[0], metrics.average_accuracy),
+    "average_incremental_accuracy": (MATRICES[0], metrics.average_incremental_accuracy),
+    "forgetting": (MATRICES[0], metrics.forgetting),
+    "backward_transfer": (MATRICES[0], metrics.backward_transfer),
+    "task_aware_average_accuracy": (MATRICES[1], metrics.average_accuracy),
+    "task_aware_forgetting": (MATRICES[1], metrics.forgetting),
+}
+_LARGEST = 2**64  # of whole numbers: more than any seed or count that a run can have
+_RANGES: dict[str, tuple[float, float]] = {
+    "seed": (0, 2**32 - 1),
+    "trainable_parameters": (0, _LARGEST),
+    "train_seconds": (0, float(_LARGEST)),
+    "forward_transfer": (-1, 1),
+}
+_DEEPEST = 30  # of lists and objects in one another, within a field
+_ROUNDING = 1e-9
+_WORDS = {str: "text", int: "a whole number", float: "a finite number", dict: "an object"}
+_JSON: dict[Any, Any] = {dict: dict[str, Any], list: list[Any], tuple: list[Any], int: float}
 _PACKAGES = ("avl-pegp", "torch", "avalanche-lib", "timm")
 
 
@@ -79,20 +100,15 @@ class Record:
             ...           train_seconds=0.0, ranks={}, drift={}, config={}).average_accuracy
             0.6
         """
-        return cls(
-            accuracy_matrix=accuracy_matrix,
-            average_accuracy=average_accuracy(accuracy_matrix),
-            average_incremental_accuracy=average_incremental_accuracy(accuracy_matrix),
-            forgetting=forgetting(accuracy_matrix),
-            backward_transfer=backward_transfer(accuracy_matrix),
-            forward_transfer=forward_transfer,
-            task_aware_accuracy_matrix=task_aware_accuracy_matrix,
-            task_aware_average_accuracy=average_accuracy(task_aware_accuracy_matrix),
-            task_aware_forgetting=forgetting(task_aware_accuracy_matrix),
-            drift={name: None if isnan(value) else value for name, value in drift.items()},
-            versions=versions(),
-            **rest,
-        )
+        matrices = dict(zip(MATRICES, (accuracy_matrix, task_aware_accuracy_matrix), strict=True))
+        given: dict[str, Any] = {
+            **matrices,
+            **{name: number_of(matrices[of]) for name, (of, number_of) in _FOLLOWS.items()},
+            "forward_transfer": forward_transfer,
+            "drift": {name: None if isnan(value) else value for name, value in drift.items()},
+            "versions": versions(),
+        }
+        return cls(**given, **rest)
 
     def zero_shot_at_end(self, name: str) -> float | None:
         """A zero-shot number at the end of the stream, ``None`` where it was not measured.
@@ -151,7 +167,7 @@ def read_records(path: Path) -> list[Record]:
         ) from error
     for number, record in enumerate(records):
         try:
-            require_fields(record)
+            _require_fields(record)
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{path}: {_named(record, number)}, {error}; run it again") from error
     return records
@@ -167,9 +183,94 @@ def _named(record: Record, number: int) -> str:
 
 def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object of JSON; two values of one name would leave one of them unread."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{twice!r} stands twice in one object")
-    return found
+    (name, times), *_ = Counter(name for name, _ in pairs).most_common(1) or [("", 0)]
+    if times > 1:
+        raise ValueError(f"{name!r} stands twice in one object")
+    return dict(pairs)
+
+
+def _require_fields(record: Record) -> None:
+    """Refuse a record, made of JSON, in which a value is not of its field's type, or can't be."""
+    for name, kind in get_type_hints(Record).items():
+        _require_kind(getattr(record, name), kind, name)
+    for name in MATRICES:
+        _require_matrix(getattr(record, name), name)
+    size, other = (len(getattr(record, name)) for name in MATRICES)
+    if size != other:
+        _refuse(MATRICES[1], f"of {other} rows", f"of {size}, as {MATRICES[0]} is")
+    for name, (matrix, number_of) in _FOLLOWS.items():
+        value, own = getattr(record, name), number_of(getattr(record, matrix))
+        if abs(value - own) > _ROUNDING:
+            _refuse(name, value, f"{own!r}, as follows from {matrix}")
+    for name, (low, high) in _RANGES.items():
+        if getattr(record, name) is not None:
+            _require_within(getattr(record, name), low, high, name)
+    for site, (held, of) in record.ranks.items():
+        if not 0 <= held <= of or of < 1:
+            allowed = "how many directions of how many are held, as [3, 8]"
+            _refuse(f"ranks.{site}", [held, of], allowed)
+    for site, drift in record.drift.items():
+        if drift is not None and drift < -_ROUNDING:
+            _refuse(f"drift.{site}", drift, "at least 0: it is a squared change")
+    for name, numbers in record.zero_shot.items():
+        place = f"zero_shot.{name}"
+        if numbers == []:
+            _refuse(place, numbers, "a number, or a list of at least one")
+        if isinstance(numbers, list):
+            for i, number in enumerate(numbers):
+                _require_within(number, 0, 1, f"{place}[{i}]")
+        else:
+            _require_within(numbers, 0, 1, place)
+
+
+def _require_kind(value: Any, kind: Any, place: str, depth: int = 0) -> None:
+    """Refuse a value that is not of an annotation; tuples may be lists, ``Any`` is any JSON."""
+    if depth > 1 + _DEEPEST:
+        _refuse(place[:80], "nested", f"at most {_DEEPEST} lists and objects in one another")
+    if kind is Any:
+        kind = _JSON.get(type(value), type(value))
+    outer, parts = get_origin(kind) or kind, get_args(kind)
+    if outer is UnionType:
+        fitting = (part for part in parts if isinstance(value, get_origin(part) or part))
+        _require_kind(value, next(fitting, parts[0]), place, depth)
+    elif outer is float:
+        if type(value) is int and abs(value) > _LARGEST:
+            _refuse(place, value, f"a whole number of at most {_LARGEST}")
+        if type(value) not in (int, float) or not isfinite(value):
+            _refuse(place, value, _WORDS[float])
+    elif type(value) not in ((list, tuple) if outer in (tuple, list, Sequence) else (outer,)):
+        _refuse(place, value, _WORDS.get(outer, "a list"))  # to isinstance, true would be a number
+    elif outer is dict:
+        for name, inner in value.items():
+            _require_kind(inner, parts[1], f"{place}.{name}", depth + 1)
+    elif parts:
+        kinds = parts if outer is tuple else parts * len(value)
+        if len(value) != len(kinds):
+            _refuse(place, value, f"a list of {len(kinds)}")
+        for i, inner in enumerate(value):
+            _require_kind(inner, kinds[i], f"{place}[{i}]", depth + 1)
+
+
+def _require_matrix(matrix: AccuracyMatrix, place: str) -> None:
+    size = len(matrix)
+    if not matrix:
+        _refuse(place, matrix, "a row for each experience, at least one")
+    for i, row in enumerate(matrix):
+        if len(row) != size:
+            _refuse(f"{place}[{i}]", row, f"of {size} numbers, as the matrix has {size} rows")
+        for j, value in enumerate(row):
+            if value is not None:
+                _require_within(value, 0, 1, f"{place}[{i}][{j}]")
+            elif j <= i:
+                _refuse(f"{place}[{i}][{j}]", None, "a number: by then the experience is learned")
+
+
+def _require_within(value: float, low: float, high: float, place: str) -> None:
+    if not low <= value <= high:
+        _refuse(place, value, f"from {low} to {high}")
+
+
+def _refuse(place: str, value: Any, allowed: str) -> NoReturn:
+    text = repr(value)
+    text = text if len(text) <= 100 else f"{text[:100]}…"
+    raise ValueError(f"{place} is {text}: must be {allowed}")

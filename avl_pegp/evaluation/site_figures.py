@@ -6,28 +6,21 @@ Each returns a figure, not shown and not saved.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from avl_pegp.evaluation.look import (
-    CONTRAST,
-    count_on,
-    depth_bar,
-    legend_below,
-    panels_of,
-    say_in,
-    shade,
-    style_of,
-    tidy,
-)
+from avl_pegp.evaluation import look
 from avl_pegp.evaluation.site_numbers import Spectrum
 
-_MARKED_UP_TO = 20  # experiences or growths
+_MARKED_UP_TO = 20  # experiences or extensions
+_MOST_KINDS = 12
 _LOWEST = 1e-4  # percent; on a logarithmic scale smaller shares are not drawn
 
 
@@ -35,7 +28,7 @@ def rank_growth(
     history: Sequence[Mapping[str, tuple[int, int]]],
     title: str,
     *,
-    grown: Sequence[int] | None = None,
+    extensions: Sequence[int] | None = None,
 ) -> Figure:
     """Share of directions that are protected after each experience, by block and kind of site.
 
@@ -45,11 +38,12 @@ def rank_growth(
     Args:
         history: ``plugin.ranks()`` after each experience: by site, protected directions and all.
         title: above the panels.
-        grown: how many times bases had grown by each entry of ``history``, where that is not once an
-            experience, as in online streams without boundaries: the horizontal axis counts these.
+        extensions: how many times bases had been extended by each entry of ``history``, where that is
+            not once an experience, as in online streams without boundaries: the horizontal axis counts
+            these.
 
     Raises:
-        ValueError: no experience, no site in any of them, or not as many ``grown`` as entries.
+        ValueError: no experience, no site in any of them, or not as many ``extensions`` as entries.
 
     Example:
         >>> history = [{"blocks.0.A": (2, 8)}, {"blocks.0.A": (4, 8)}]
@@ -59,29 +53,22 @@ def rank_growth(
     shares = [
         {name: rank / all_ for name, (rank, all_) in ranks.items() if all_} for ranks in history
     ]
-    return _over_time(shares, title, grown, "protected directions (%)", (-2, 102))
+    return _over_time(shares, title, extensions, "protected directions (%)", (-2, 102))
 
 
 def drift_over_time(
     history: Sequence[Mapping[str, float | None]],
     title: str,
     *,
-    grown: Sequence[int] | None = None,
+    extensions: Sequence[int] | None = None,
 ) -> Figure:
     """Relative squared change of each site's map on old features, after each experience.
 
-    Panels and lines as in ``rank_growth``; the scale is logarithmic, and what is unknown or below
-    0.0001 % is left out. A panel without a line says so.
-
-    Args:
-        history: ``plugin.drift()`` after each experience.
-        title: above the panels.
-        grown: as in ``rank_growth``.
-
-    Raises:
-        ValueError: no experience, no site in any of them, or not as many ``grown`` as entries.
+    Panels, lines, arguments and errors as in ``rank_growth``, but ``history`` is of ``plugin.drift()``;
+    the scale is logarithmic, and what is unknown or below 0.0001 % is left out. A panel without a line
+    says so.
     """
-    return _over_time(history, title, grown, "drift (% of old output energy)", None)
+    return _over_time(history, title, extensions, "drift (% of old output energy)", None)
 
 
 def by_block(
@@ -104,21 +91,18 @@ def by_block(
         >>> by_block({"PEGP": {"blocks.0.A": 0.5}}, "glyphs", "drift").axes[0].get_ylabel()
         'drift (%)'
     """
-    kinds, title = shown_kinds((site for shares in panels.values() for site in shares), title)
-    figure, axes = panels_of(len(panels), title)
+    kinds, title = _shown_kinds((site for shares in panels.values() for site in shares), title)
+    figure, axes = look.panels_of(len(panels), title)
     for axis, (name, shares) in zip(axes, panels.items(), strict=True):
         axis.sharex(axes[0])
         for i, (kind, sites) in enumerate(kinds.items()):
             values = [_percent(shares.get(site), log) for site in sites.values()]
-            axis.plot([*sites], values, label=kind, ms=5, lw=1.2, **style_of(i))
-        if not _shows_a_number(axis):
-            say_in(axis, _why_empty([*shares.values()], log))
-        tidy(axis, name)
-        axis.set_xlabel("block")
-        count_on(axis.xaxis)
+            axis.plot([*sites], values, label=kind, ms=5, lw=1.2, **look.style_of(i))
+        _say_where_empty(axis, _why_empty([*shares.values()], log))
+        look.tidy(axis, name, counting="block")
     _scale(axes, None if log else (-2, 102))
     axes[0].set_ylabel(f"{label} (%)")
-    legend_below(figure, axes, columns=2)
+    look.legend_below(figure, axes, columns=2)
     return figure
 
 
@@ -146,75 +130,67 @@ def energy_spectrum(spectra: Mapping[str, Spectrum], energy: float, title: str) 
     """
     if not 0 < energy <= 1:
         raise ValueError(f"energy={energy!r}: must be above 0 and at most 1, as PEGP was given it")
-
-    def draw(axis: Axes, site: str, colour: Any) -> None:
+    figure, axes, places = _by_kind(spectra, title, "directions")
+    for site, (axis, colour) in places.items():
         spectrum = spectra[site]
-        left = _left(spectrum.energies)
+        beyond = np.append(np.cumsum(spectrum.energies[::-1])[::-1], 0.0)  # the first k directions
+        left = 100 * beyond / (beyond[0] if beyond[0] > 0 else math.nan)
         axis.plot(np.where(left > _LOWEST, left, np.nan), color=colour, lw=1.4)
         rest = max(100 * (1 - spectrum.captured), _LOWEST)
         axis.plot(spectrum.rank, rest, "o", ms=7, mfc=colour, mec="white")
-
-    figure, axes = _by_kind(spectra, title, draw)
     _scale(axes, None)
     for axis in axes:
         if energy < 1:
-            axis.axhline(100 * (1 - energy), color=CONTRAST, ls="--", lw=1.4)
+            axis.axhline(100 * (1 - energy), color=look.CONTRAST, ls="--", lw=1.4)
         axis.set_ylim(_LOWEST / 2, 150)
-        axis.set_xlabel("directions")
-        count_on(axis.xaxis)
     axes[0].set_ylabel("energy left (%)")
     return figure
-
-
-def _left(energies: Sequence[float]) -> Any:
-    """Percent of the energy that lies beyond the first k directions, for k from 0 to all."""
-    beyond = np.append(np.cumsum(energies[::-1])[::-1], 0.0)
-    return 100 * beyond / beyond[0] if beyond[0] > 0 else np.full(len(beyond), np.nan)
 
 
 def _over_time(
     history: Sequence[Mapping[str, float | None]],
     title: str,
-    grown: Sequence[int] | None,
+    extensions: Sequence[int] | None,
     label: str,
     limits: tuple[float, float] | None,
 ) -> Figure:
-    """Shares by site over experiences or growths; ``limits`` of the scale, ``None`` is logarithmic."""
-    times = range(1, len(history) + 1) if grown is None else grown
+    """Shares by site over experiences or extensions; ``limits`` of the scale, ``None``: logarithmic."""
+    times = range(1, len(history) + 1) if extensions is None else extensions
     if len(times) != len(history):
         raise ValueError(
-            f"grown has {len(times)} numbers for {len(history)} entries of history: must be one each"
+            f"extensions has {len(times)} numbers for {len(history)} entries of history: must be one "
+            "each"
         )
+    sites = [site for shares in history for site in shares]
+    counting = "experiences learned" if extensions is None else "times that bases grew"
+    figure, axes, places = _by_kind(sites, title, counting)
     marker = "o" if len(history) <= _MARKED_UP_TO else ""
-
-    def draw(axis: Axes, site: str, colour: Any) -> None:
+    for site, (axis, colour) in places.items():
         values = [_percent(shares.get(site), limits is None) for shares in history]
         axis.plot(times, values, marker=marker, ms=4, lw=1.4, color=colour)
-
-    figure, axes = _by_kind([site for shares in history for site in shares], title, draw)
     _scale(axes, limits)
     for axis in axes:
-        axis.set_xlabel("experiences learned" if grown is None else "times that bases grew")
-        count_on(axis.xaxis)
-        if not _shows_a_number(axis):
-            say_in(axis, f"nothing known above {_LOWEST:g} %")
+        _say_where_empty(axis, f"nothing known above {_LOWEST:g} %")
     axes[0].set_ylabel(label)
     return figure
 
 
 def _by_kind(
-    sites: Iterable[str], title: str, draw: Callable[[Axes, str, Any], None]
-) -> tuple[Figure, list[Axes]]:
-    """One panel a kind of site, into which each site is drawn in the colour of its block."""
-    kinds, title = shown_kinds(sites, title)
+    sites: Iterable[str], title: str, counting: str
+) -> tuple[Figure, list[Axes], dict[str, tuple[Axes, Any]]]:
+    """One panel a kind of site; and where each site is to be drawn, in the colour of its block."""
+    kinds, title = _shown_kinds(sites, title)
     blocks = sorted({block for sites in kinds.values() for block in sites})
-    figure, axes = panels_of(len(kinds), title, columns=2 if len(kinds) <= 4 else 3)
+    figure, axes = look.panels_of(len(kinds), title, columns=2 if len(kinds) <= 4 else 3)
+    places: dict[str, tuple[Axes, Any]] = {}
     for axis, (kind, by_block) in zip(axes, kinds.items(), strict=True):
+        look.tidy(axis, kind, counting=counting)
         for block, site in by_block.items():
-            draw(axis, site, shade(blocks.index(block), len(blocks)))
-        tidy(axis, kind)
-    depth_bar(figure, axes, blocks[0], blocks[-1])
-    return figure, axes
+            places[site] = axis, look.shade(blocks.index(block), len(blocks))
+    shades = ListedColormap([look.shade(i, 256) for i in range(256)])
+    scale = ScalarMappable(Normalize(blocks[0], max(blocks[-1], blocks[0] + 1)), shades)
+    look.count_on(figure.colorbar(scale, ax=axes, label="block", shrink=0.8).ax.yaxis)
+    return figure, axes, places
 
 
 def _percent(share: float | None, log: bool) -> float:
@@ -222,9 +198,10 @@ def _percent(share: float | None, log: bool) -> float:
     return math.nan if share is None or (log and 100 * share < _LOWEST) else 100 * share
 
 
-def _shows_a_number(axis: Axes) -> bool:
-    """Whether any point of any line is drawn."""
-    return any(np.isfinite(line.get_ydata()).any() for line in axis.lines)
+def _say_where_empty(axis: Axes, why: str) -> None:
+    """Say why no point of any line is drawn, where none is."""
+    if not any(np.isfinite(line.get_ydata()).any() for line in axis.lines):
+        look.say_in(axis, why)
 
 
 def _why_empty(shares: Sequence[float | None], log: bool) -> str:
@@ -247,13 +224,11 @@ def _scale(axes: Sequence[Axes], limits: tuple[float, float] | None) -> None:
     axes[0].set_ylim(limits)
 
 
-_MOST_KINDS = 12
-
-
-def shown_kinds(sites: Iterable[str], title: str) -> tuple[dict[str, dict[int, str]], str]:
+def _shown_kinds(sites: Iterable[str], title: str) -> tuple[dict[str, dict[int, str]], str]:
     """The kinds of sites that there is room for, and a title that says where some are left out.
 
-    Of a site's path the first number is the block, the rest the kind.
+    Of a site's path the first number is the block, the rest the kind; what all kinds begin with is
+    left out of their names.
 
     Returns:
         By kind, block and site, blocks in their order; and the title.
@@ -262,32 +237,27 @@ def shown_kinds(sites: Iterable[str], title: str) -> tuple[dict[str, dict[int, s
         ValueError: no site.
 
     Example:
-        >>> shown_kinds(["blocks.1.attn.qkv.A", "blocks.0.attn.qkv.A"], "ranks")
+        >>> _shown_kinds(["blocks.1.attn.qkv.A", "blocks.0.attn.qkv.A"], "ranks")
         ({'attn.qkv.A': {0: 'blocks.0.attn.qkv.A', 1: 'blocks.1.attn.qkv.A'}}, 'ranks')
     """
-    kinds = {kind: dict(sorted(blocks.items())) for kind, blocks in _kinds(sites).items()}
-    if len(kinds) <= _MOST_KINDS:
-        return kinds, title
-    return dict(list(kinds.items())[:_MOST_KINDS]), f"{title} ({_MOST_KINDS} of {len(kinds)} kinds)"
-
-
-def _kinds(sites: Iterable[str]) -> dict[str, dict[int, str]]:
-    """Sites by kind and block; what all kinds begin with is left out of their names."""
-    kinds: dict[str, dict[int, str]] = {}
+    found: dict[str, dict[int, str]] = {}
     for site in dict.fromkeys(sites):
         parts = site.split(".")
         at = next((i for i, part in enumerate(parts) if part.isdecimal()), None)
         if at is None:  # a kind of all that stand in no block, one after the other
-            alone = kinds.setdefault("in no block", {})
+            alone = found.setdefault("in no block", {})
             alone[len(alone)] = site
         else:
             kind = ".".join([*parts[:at], "*", *parts[at + 1 :]])
-            kinds.setdefault(kind, {})[int(parts[at])] = site
-    if not kinds:
+            found.setdefault(kind, {})[int(parts[at])] = site
+    if not found:
         raise ValueError(
             "no site to draw: give what plugin.ranks() and the like return after training"
         )
-    ends = {kind: kind.partition("*.") for kind in kinds}
-    if len({start for start, _, _ in ends.values()}) == 1 and all(e for _, _, e in ends.values()):
-        return {ends[kind][2]: blocks for kind, blocks in kinds.items()}
-    return kinds
+    starts, _, ends = zip(*(kind.partition("*.") for kind in found), strict=True)
+    names = ends if len({*starts}) == 1 and all(ends) else found
+    blocks = (dict(sorted(by_block.items())) for by_block in found.values())
+    kinds = dict(zip(names, blocks, strict=True))
+    if len(kinds) > _MOST_KINDS:
+        title = f"{title} ({_MOST_KINDS} of {len(kinds)} kinds)"
+    return dict(list(kinds.items())[:_MOST_KINDS]), title

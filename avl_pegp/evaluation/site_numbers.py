@@ -1,4 +1,4 @@
-"""What PEGP's memory of a site says in numbers: what is held, what moved, what is left.
+"""Numbers of PEGP's memory of a site: energy held, steps removed, leak, drift, spectra.
 
 Each number is a share of a whole. A function gives both for one site, so that ``shares`` can tell the
 share at each site and that of all sites taken together.
@@ -7,7 +7,7 @@ share at each site and that of all sites taken together.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -93,29 +93,29 @@ def drift(memory: SiteMemory, weight: Tensor) -> Part:
     return memory.drift(weight) * memory.output_energy, memory.output_energy
 
 
-def log10_singular_values(moments: Iterable[tuple[Moment, int]]) -> list[Tensor]:
+def log10_singular_values(moments: Mapping[str, tuple[Moment, int]]) -> dict[str, Tensor]:
     """The features' singular values as powers of ten, in all groups together, largest first.
 
     They are the roots of the eigenvalues of the second moment; those lost in its rounding are left
-    out. A moment that several sites share is decomposed once.
+    out, and sites that have no others. A moment that several sites share is decomposed once.
 
     Args:
-        moments: each with the width that counts.
+        moments: by site, each with the width that counts.
 
     Example:
         >>> moment = Moment.of(torch.tensor([[100.0, 0.0], [0.0, 1.0]]))
-        >>> log10_singular_values([(moment, 2)])
-        [tensor([2., 0.], dtype=torch.float64)]
+        >>> log10_singular_values({"0": (moment, 2)})
+        {'0': tensor([2., 0.], dtype=torch.float64)}
     """
     found: dict[tuple[int, int], Tensor] = {}
-    moments = list(moments)
-    for moment, width in moments:
-        key = (id(moment), width)
-        if key not in found:
+    for moment, width in moments.values():
+        if (id(moment), width) not in found:
             values = torch.linalg.eigvalsh(moment.of_width(width)).flatten()
             noise = width * torch.finfo(torch.float64).eps * values.max()
-            found[key] = values[values > noise].sort(descending=True).values.log10() / 2
-    return [found[id(moment), width] for moment, width in moments]
+            logs = values[values > noise].sort(descending=True).values.log10() / 2
+            found[id(moment), width] = logs
+    spectra = {site: found[id(moment), width] for site, (moment, width) in moments.items()}
+    return {site: spectrum for site, spectrum in spectra.items() if len(spectrum)}
 
 
 class Spectrum(NamedTuple):
@@ -149,12 +149,10 @@ def spectra_of(pegp: PEGP) -> dict[str, Spectrum]:
         >>> spectra_of(pegp)["0"].energies, spectra_of(pegp)["0"].rank
         ([4.0, 0.25], 1)
     """
-    centred = pegp.settings.rule.centred
-    return {site: _spectrum(memory, centred) for site, memory in pegp.memory.sites.items()}
-
-
-def _spectrum(memory: SiteMemory, centred: bool) -> Spectrum:
-    C = energy_matrix(memory, centred)
-    energies = torch.linalg.eigvalsh(C).clamp_min(0).flatten().sort(descending=True).values
-    held, total = captured_energy(memory, centred)
-    return Spectrum(energies.tolist(), memory.rank, held / total if total > 0 else float("nan"))
+    centred, spectra = pegp.settings.rule.centred, {}
+    for site, memory in pegp.memory.sites.items():
+        energies = torch.linalg.eigvalsh(energy_matrix(memory, centred)).clamp_min(0).flatten()
+        held, total = captured_energy(memory, centred)
+        share = held / total if total > 0 else math.nan
+        spectra[site] = Spectrum(energies.sort(descending=True).values.tolist(), memory.rank, share)
+    return spectra

@@ -105,10 +105,9 @@ def console_table(records: Sequence[Record]) -> Table:
     first, seeds = records[0], len({r.seed for r in records})
     title = f"{first.benchmark} · {first.head} head · {seeds} seed{'s' * (seeds > 1)} · %"
     table = Table(title=title, box=SIMPLE_HEAD)
-    for name in ("PET", "method"):
-        table.add_column(name, no_wrap=True)
-    for name in COLUMNS:
-        table.add_column(name, justify="right")
+    for name in ("PET", "method", *COLUMNS):
+        is_number = name in COLUMNS
+        table.add_column(name, no_wrap=not is_number, justify="right" if is_number else "left")
     for row in rows_of(records, COLUMNS):
         table.add_row(*row)
     return table

@@ -1,4 +1,4 @@
-"""What a CLIP can do without having been trained for it: transfer, retrieval, foils, retention."""
+"""Zero-shot numbers of a CLIP: accuracy among any classes, retrieval, foils, and their history."""
 
 from __future__ import annotations
 
@@ -14,21 +14,95 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from avl_pegp.backbones.clip import distinct_texts
-from avl_pegp.evaluation.features import encoded_images, encoded_texts
-from avl_pegp.evaluation.metrics import AccuracyMatrix
+from avl_pegp.backbones.clip import distinct_texts, listed_texts
+from avl_pegp.evaluation.features import shown
 from avl_pegp.plugins.tasks import OneModel
+from avl_pegp.projection.running import inference_state
 
 if TYPE_CHECKING:
     from avl_pegp.backbones.clip import CLIPClassifier
 
 
-class TransferAvgLast(NamedTuple):
-    """The three numbers of a stream of several data sets, each a share (0..1)."""
+def encoded_images(
+    model: CLIPClassifier, dataset: Dataset[Any], batch_size: int = 256
+) -> tuple[Tensor, Tensor]:
+    """Image features of a data set, and its targets.
 
-    transfer: float
-    average: float
-    last: float
+    The model is in eval mode meanwhile; every module's mode is back as it was afterwards.
+
+    Args:
+        model: encodes them, on its device.
+        dataset: of ``(image, target, ...)``, at least one; targets are class or caption numbers.
+        batch_size: images in a forward pass; features do not depend on it, but for rounding.
+
+    Returns:
+        ``(n, D)`` of unit length and ``(n,)``, on the model's device.
+    """
+    batches = shown(model, dataset, batch_size, model.encode_image, "evaluate on")
+    features, targets = map(torch.cat, zip(*batches, strict=True))
+    return features, targets.to(features.device)
+
+
+def encoded_texts(model: CLIPClassifier, texts: Sequence[str], batch_size: int = 256) -> Tensor:
+    """Features of texts as they are, ``(T, D)`` of unit length; modes as in ``encoded_images``.
+
+    Raises:
+        ValueError: no list of texts, none, an empty one, or one that is too long.
+    """
+    listed = listed_texts("texts", texts)
+    parts = [listed[i : i + batch_size] for i in range(0, len(listed), batch_size)]
+    with inference_state(model):
+        return torch.cat([model.encode_text(part) for part in parts])
+
+
+def encoded_classes(
+    model: CLIPClassifier, class_names: Sequence[str], batch_size: int = 256
+) -> Tensor:
+    """Features of the prompts of any classes, ``(C, D)`` of unit length, as for classes to come.
+
+    Names that are among the model's own classes have the prompts, and learned contexts, of those. The
+    model's modes are afterwards what they were.
+
+    Raises:
+        ValueError: names that ``model.set_classes`` refuses.
+    """
+    tokens = model.class_tokens(class_names)
+    with inference_state(model):
+        return torch.cat([model.encode_tokens(part) for part in tokens.split(batch_size)])
+
+
+def zero_shot_accuracy(
+    model: CLIPClassifier, dataset: Dataset[Any], class_names: Sequence[str], batch_size: int = 256
+) -> float:
+    """Share of images whose own class has the nearest prompt, among these classes.
+
+    The classes need not be the model's: those it was never trained on, or of another data set. Prompts
+    are of the model's template, or of its learned context.
+
+    Args:
+        model: answers; modes, data set and batch size as in ``encoded_images``.
+        class_names: those that compete; a target is an index among them.
+
+    Raises:
+        ValueError: an empty data set, a target that no name stands for, or names that
+            ``model.set_classes`` refuses.
+
+    Example:
+        >>> from avl_pegp import create_clip
+        >>> from torch.utils.data import TensorDataset
+        >>> model = create_clip("tiny_clip_32.glyphs", ["capital a"])
+        >>> dataset = TensorDataset(torch.zeros(3, 3, 32, 32), torch.tensor([1, 1, 1]))
+        >>> zero_shot_accuracy(model, dataset, ["capital b", "digit two"]) in (0.0, 1.0)
+        True
+    """
+    texts = encoded_classes(model, class_names, batch_size)
+    images, targets = encoded_images(model, dataset, batch_size)
+    if targets.min() < 0 or targets.max() >= len(class_names):
+        raise ValueError(
+            f"targets go from {targets.min()} to {targets.max()}: must be indices of the "
+            f"{len(class_names)} class_names, from 0"
+        )
+    return float(((images @ texts.T).argmax(dim=1) == targets).double().mean())
 
 
 class Recall(NamedTuple):
@@ -36,41 +110,6 @@ class Recall(NamedTuple):
 
     image_to_text: float
     text_to_image: float
-
-
-def transfer_avg_last(matrix: AccuracyMatrix) -> TransferAvgLast:
-    """Transfer, Avg and Last of a stream of T data sets.
-
-    Transfer = mean over j > 0 of mean over i < j of R[i, j]: accuracy on data sets not trained yet.
-    Avg = mean of all R[i, j]. Last = mean over j of R[T−1, j].
-
-    Reference: Zheng et al., Preventing zero-shot transfer degradation in continual learning of
-    vision-language models (2023), arXiv 2303.06628, section 4.
-
-    Args:
-        matrix: ``(T, T)``, complete: R[i, j] is the accuracy on data set j after training i. Above the
-            diagonal it is zero-shot.
-
-    Raises:
-        ValueError: fewer than two data sets, or the matrix is not square or has missing entries.
-
-    Example:
-        >>> transfer_avg_last([[0.9, 0.4], [0.7, 0.8]])
-        TransferAvgLast(transfer=0.4, average=0.7, last=0.75)
-    """
-    size = len(matrix)
-    if size < 2:
-        raise ValueError(f"matrix has {size} rows: Transfer is defined from two data sets on")
-    for i, row in enumerate(matrix):
-        missing = [j for j, value in enumerate(row) if value is None]
-        if missing or len(row) != size:
-            raise ValueError(
-                f"matrix row {i} has {len(row)} of {size} entries and lacks {missing or 'none'}: "
-                "evaluate on every data set after each, also on those yet to come"
-            )
-    r = torch.tensor(matrix, dtype=torch.float64)
-    ahead = [r[:j, j].mean() for j in range(1, size)]
-    return TransferAvgLast(float(torch.stack(ahead).mean()), float(r.mean()), float(r[-1].mean()))
 
 
 def recall_at_1(image_features: Tensor, text_features: Tensor, image_captions: Tensor) -> Recall:
@@ -85,23 +124,32 @@ def recall_at_1(image_features: Tensor, text_features: Tensor, image_captions: T
         image_captions: ``(n,)`` whole numbers, the row of each image's caption.
 
     Raises:
-        ValueError: shapes that do not fit, nothing to compare, caption numbers out of range, or NaN or
-            infinite features.
+        ValueError: shapes that do not fit, nothing to compare, caption numbers out of range, or NaN.
 
     Example:
         >>> images, texts = torch.tensor([[1.0, 0.0], [0.8, 0.6]]), torch.eye(2)
         >>> recall_at_1(images, texts, torch.tensor([0, 1]))
         Recall(image_to_text=0.5, text_to_image=1.0)
     """
-    _require_retrieval(image_features, text_features, image_captions)
-    scores = F.normalize(image_features, dim=1) @ F.normalize(text_features, dim=1).T
-    captions = torch.arange(len(text_features), device=image_captions.device)
-    right = (image_captions[:, None] == captions).to(scores.device)
-    asked = right.any(dim=0)
-    return Recall(
-        float(_first_is_right(scores, right).mean()),
-        float(_first_is_right(scores.T, right.T)[asked].mean()),
-    )
+    images, texts, captions = image_features, text_features, image_captions
+    _require_finite(image_features=images, text_features=texts)
+    shapes = [tuple(t.shape) for t in (images, texts, captions)]
+    fits = images.ndim == texts.ndim == 2 and images.shape[1] == texts.shape[1]
+    if not fits or captions.shape != images.shape[:1] or not images.numel() or not texts.numel():
+        raise ValueError(
+            f"image_features, text_features and image_captions have shapes {shapes}: must be (n, D), "
+            "(C, D) and (n,) with n and C at least 1"
+        )
+    if captions.is_floating_point() or captions.min() < 0 or captions.max() >= len(texts):
+        raise ValueError(
+            f"image_captions: must be whole numbers from 0 to {len(texts) - 1}, the rows of "
+            f"text_features; they are {captions.dtype} from {captions.min()} to {captions.max()}"
+        )
+    scores = F.normalize(images, dim=1) @ F.normalize(texts, dim=1).T
+    rows = torch.arange(len(texts), device=captions.device)
+    right = (captions[:, None] == rows).to(scores.device)
+    to_text, to_image = _first_is_right(scores, right), _first_is_right(scores.T, right.T)
+    return Recall(float(to_text.mean()), float(to_image[right.any(dim=0)].mean()))
 
 
 def hallucination_rate(scores_true: Tensor, scores_foils: Tensor) -> float:
@@ -134,24 +182,8 @@ def hallucination_rate(scores_true: Tensor, scores_foils: Tensor) -> float:
 def _first_is_right(scores: Tensor, right: Tensor) -> Tensor:
     """For each row whether its best right score is above all wrong ones, as 0 or 1."""
     best = scores.masked_fill(~right, -torch.inf).amax(dim=1)
-    rival = scores.masked_fill(right, -torch.inf).amax(dim=1)
-    return (best > rival).double()
-
-
-def _require_retrieval(images: Tensor, texts: Tensor, captions: Tensor) -> None:
-    _require_finite(image_features=images, text_features=texts)
-    shapes = [tuple(t.shape) for t in (images, texts, captions)]
-    fits = images.ndim == texts.ndim == 2 and images.shape[1] == texts.shape[1]
-    if not fits or captions.shape != images.shape[:1] or not images.numel() or not texts.numel():
-        raise ValueError(
-            f"image_features, text_features and image_captions have shapes {shapes}: must be (n, D), "
-            "(C, D) and (n,) with n and C at least 1"
-        )
-    if captions.is_floating_point() or captions.min() < 0 or captions.max() >= len(texts):
-        raise ValueError(
-            f"image_captions: must be whole numbers from 0 to {len(texts) - 1}, the rows of "
-            f"text_features; they are {captions.dtype} from {captions.min()} to {captions.max()}"
-        )
+    wrong = scores.masked_fill(right, -torch.inf).amax(dim=1)
+    return (best > wrong).double()
 
 
 def _require_finite(**tensors: Tensor) -> None:
@@ -170,12 +202,10 @@ def matching(
     """Retrieval recall@1 both ways, and the hallucination rate, on one set of images.
 
     Args:
-        model: encodes images and captions; its modes are afterwards what they were.
-        dataset: of ``(image, caption number, ...)``.
-        captions: distinct; all of them compete in retrieval.
+        model: encodes images and captions; modes, data set and batch size as in ``encoded_images``.
+        captions: distinct; all of them compete in retrieval, and targets are indices among them.
         foils: ``(n, K)``, for each image the numbers of K other captions than its own, which name
             something that is not there; in the order of the data set.
-        batch_size: images, or captions, in a forward pass.
 
     Returns:
         ``image_to_text``, ``text_to_image`` (see ``recall_at_1``) and ``hallucination`` (see
@@ -185,34 +215,21 @@ def matching(
         ValueError: no list of captions, a repeated or an empty one, shapes that do not fit, caption
             numbers out of range, or a foil that is the image's own caption.
 
-    Example:
-        >>> import torch
-        >>> from torch.utils.data import TensorDataset
-        >>> from avl_pegp import create_clip
-        >>> model = create_clip("tiny_clip_32.glyphs", ["capital a"])
-        >>> dataset = TensorDataset(torch.zeros(2, 3, 32, 32), torch.tensor([0, 1]))
-        >>> captions = ["a red capital a", "a blue capital a"]
-        >>> matching(model, dataset, captions, torch.tensor([[1], [0]]))["hallucination"]
-        0.5
     """
     captions = distinct_texts("captions", captions)
     images, own = encoded_images(model, dataset, batch_size)
     texts = encoded_texts(model, captions, batch_size)
     recall = recall_at_1(images, texts, own)
-    _require_foils(foils.to(own.device), own, len(texts))
-    scores = images @ texts.T
-    false = scores.gather(1, foils.to(scores.device))
-    true = scores.gather(1, own[:, None])[:, 0]
-    return {**recall._asdict(), "hallucination": hallucination_rate(true, false)}
-
-
-def _require_foils(foils: Tensor, own: Tensor, count: int) -> None:
+    foils = foils.to(own.device)
     fits = foils.ndim == 2 and len(foils) == len(own) and foils.numel() and foils.dtype == own.dtype
-    if not fits or foils.min() < 0 or foils.max() >= count or (foils == own[:, None]).any():
+    if not fits or foils.min() < 0 or foils.max() >= len(texts) or (foils == own[:, None]).any():
         raise ValueError(
             f"foils {tuple(foils.shape)} of {foils.dtype}: must have a row for each of the {len(own)} "
-            f"images, of caption numbers from 0 to {count - 1} as {own.dtype}, none of them its own"
+            f"images, of caption numbers from 0 to {len(texts) - 1} as {own.dtype}, none of them its own"
         )
+    scores = images @ texts.T
+    true, false = scores.gather(1, own[:, None])[:, 0], scores.gather(1, foils)
+    return {**recall._asdict(), "hallucination": hallucination_rate(true, false)}
 
 
 class ZeroShotRetention(PluginMetric[dict[str, list[float]]]):

@@ -1,9 +1,8 @@
 """Parameter-efficient tuning modules for vision transformers and CLIP. Needs torch only."""
 
-from avl_pegp.pet.adapter import Adapter
+from avl_pegp.pet.adapter import Adapter, LinearAdapter
 from avl_pegp.pet.attach import Attachment, attach, attachment_of
 from avl_pegp.pet.context import Context
-from avl_pegp.pet.linear_adapter import LinearAdapter
 from avl_pegp.pet.lora import LoRA
 from avl_pegp.pet.pets import PETS
 from avl_pegp.pet.prefix import Prefix

@@ -1,18 +1,20 @@
-"""Parallel adapter (He et al., 2022, arXiv 2110.04366; AdaptFormer, arXiv 2205.13535)."""
+"""Adapters: beside a branch (He et al., 2022, arXiv 2110.04366; AdaptFormer, arXiv 2205.13535), and
+behind a CLIP tower (CLIP-Adapter, Gao et al., 2021, arXiv 2110.04544).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avl_pegp.pet.config import require_positive, require_scale, settle_place
+from avl_pegp.pet.config import settle_fields
 from avl_pegp.pet.restart import Rebasable
-from avl_pegp.pet.towers import Tower
+from avl_pegp.pet.towers import Features, Tower
 
 _BRANCHES = {"mlp": ("mlp", "norm2"), "attention": ("attn", "norm1")}
 
@@ -55,13 +57,11 @@ class Adapter:
     depth: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
-        require_positive(self, bottleneck=self.bottleneck)
+        settle_fields(self)
         if self.parallel_to not in _BRANCHES:
             raise ValueError(
                 f"Adapter.parallel_to={self.parallel_to!r}: must be one of {', '.join(_BRANCHES)}"
             )
-        require_scale(self, self.scale)
-        settle_place(self, self.tower, self.blocks)
 
     def install(self, tower: Tower) -> None:
         """Put a ``ParallelAdapter`` in the place of every chosen branch."""
@@ -69,20 +69,70 @@ class Adapter:
         for i in tower.indices(self):
             norms, places = tower.places(i, norm_name), tower.places(i, name)
             for norm, place in zip(norms, places, strict=True):
+                branch, path = tower.find(i, place), tower.path(i, place)
                 like = getattr(tower.find(i, norm), "weight", None)
-                tower.put(i, place, self._beside(tower, i, place, like))
+                if branch is None or like is None:
+                    raise TypeError(
+                        f"Adapter.parallel_to={self.parallel_to!r}, but {path} is not there, or there "
+                        f"is no norm with weights before it ({type(tower.blocks[i]).__name__})"
+                    )
+                if isinstance(branch, ParallelAdapter):
+                    raise ValueError(
+                        f"{path} already has an adapter: give one Adapter for each branch"
+                    )
+                tower.put(i, place, ParallelAdapter(branch, like, self.bottleneck, self.scale))
 
-    def _beside(self, tower: Tower, i: int, place: str, like: Tensor | None) -> ParallelAdapter:
-        """The adapter of one branch, which is as wide as the weight of its norm."""
-        branch, path = tower.find(i, place), tower.path(i, place)
-        if branch is None or like is None:
+
+@dataclass(frozen=True)
+class LinearAdapter:
+    """A bottleneck on the features that a tower gives: ``y = f + s (W_up σ(W_dn f + b_dn) + b_up)``.
+
+    ::
+
+        tower ── f ──┬───────────────────────────────┐
+                     └── W_dn, b_dn ── σ ── W_up · s ─+── y / ‖y‖      σ = GELU
+
+    CLIP-Adapter mixes ``α A(f) + (1 − α) f``; as features are scaled to unit length, that is this
+    one with ``s = α / (1 − α)``: its α of 0.2 is a scale of 0.25. Its σ is ReLU, and it has no biases.
+    ``W_up`` starts at zero, so attaching leaves the output as it was.
+
+    Args:
+        bottleneck: r, the inner width.
+        scale: s, a fixed number.
+        tower: whose features, ``"image"`` or ``"text"``.
+
+    Raises:
+        ValueError: a field outside its range; at ``attach``, one given twice.
+
+    Example:
+        >>> LinearAdapter(bottleneck=16).tower
+        'image'
+    """
+
+    bottleneck: int
+    scale: float = 1.0
+    tower: str = "image"
+    depth: ClassVar[int] = 4
+    blocks: ClassVar[None] = None
+
+    def __post_init__(self) -> None:
+        settle_fields(self)
+
+    def install(self, tower: Tower) -> None:
+        """Put a ``ParallelAdapter`` in the place where features leave the tower."""
+        path = tower.plan.features
+        if path is None:
             raise TypeError(
-                f"Adapter.parallel_to={self.parallel_to!r}, but {path} is not there, "
-                f"or there is no norm with weights before it ({type(tower.blocks[i]).__name__})"
+                f"LinearAdapter on a {type(tower.model).__name__}: it stands on the features of a CLIP "
+                "model; use Adapter, or a model of create_clip"
             )
-        if isinstance(branch, ParallelAdapter):
-            raise ValueError(f"{path} already has an adapter: give one Adapter for each branch")
-        return ParallelAdapter(branch, like, self.bottleneck, self.scale)
+        place = tower.model.get_submodule(path)
+        if isinstance(place, ParallelAdapter):
+            raise ValueError(
+                f"{path} already has an adapter: give one LinearAdapter for each tower"
+            )
+        like = tower.like().new_empty(cast(Features, place).width)
+        tower.put_at(path, ParallelAdapter(place, like, self.bottleneck, self.scale))
 
 
 class ParallelAdapter(Rebasable):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from types import TracebackType
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +11,15 @@ from torch import Tensor, nn
 from avl_pegp.pet.changes import Changes
 from avl_pegp.pet.config import PETConfig
 from avl_pegp.pet.lora import BranchedLinear
-from avl_pegp.pet.restart import KeepsEarlier
-from avl_pegp.pet.summary import summary
+from avl_pegp.pet.restart import layers_with_earlier
 from avl_pegp.pet.towers import towers_of
-from avl_pegp.pet.trainable import ATTACHMENT, classifier_of, freeze, trainable_tensors
+from avl_pegp.pet.trainable import (
+    ATTACHMENT,
+    classifier_of,
+    freeze,
+    summary,
+    trainable_tensors,
+)
 from avl_pegp.wrappers import unwrapped
 
 
@@ -40,7 +44,7 @@ class Attachment(nn.Module):
 
     def _build(self) -> None:
         """Freeze the model and put the PETs in."""
-        model = self._model[0]
+        model = self.model
         towers = towers_of(model, self._changes.replace)
         absent = [pet for pet in self.pets if pet.tower not in towers]
         if absent:
@@ -59,9 +63,8 @@ class Attachment(nn.Module):
 
     def _undo(self) -> None:
         """Leave no trace on the model."""
-        model = self._model[0]
-        if attachment_of(model) is self:
-            delattr(model, ATTACHMENT)
+        if attachment_of(self.model) is self:
+            delattr(self.model, ATTACHMENT)
         self._changes.undo()
 
     def tensors(self) -> dict[str, Tensor]:
@@ -74,8 +77,7 @@ class Attachment(nn.Module):
         Raises:
             ValueError: a tensor of a PET is no longer there.
         """
-        model = self._model[0]
-        there = dict(model.named_parameters())
+        there = dict(self.model.named_parameters())
         gone = [name for name in self._tensors if name not in there]
         if gone:
             raise ValueError(
@@ -83,21 +85,19 @@ class Attachment(nn.Module):
                 "what attach built in; undo that first"
             )
         found = {name: there[name].detach() for name in self._tensors}
-        head = set(classifier_of(model).modules())
-        for path, module in model.named_modules():
-            own = dict(module.named_parameters(prefix=path, recurse=False))
-            if module in head or any(p.requires_grad and n not in found for n, p in own.items()):
-                found |= {
-                    n: p.detach() for n, p in own.items() if module in head or p.requires_grad
-                }
-                found |= dict(module.named_buffers(prefix=path, recurse=False))
+        head = set(classifier_of(self.model).modules())
+        for path, module in self.model.named_modules():
+            own = module.named_parameters(prefix=path, recurse=False)
+            tuned = {n: p.detach() for n, p in own if module in head or p.requires_grad}
+            if module in head or tuned.keys() - found.keys():
+                found |= tuned | dict(module.named_buffers(prefix=path, recurse=False))
         return {**found, **self.earlier()}
 
     def earlier(self) -> dict[str, Tensor]:
         """What was trained earlier, by name: what restarts left, and settled contexts."""
         return {
             f"{path}.{name}": tensor
-            for path, layer in self._keeping().items()
+            for path, layer in layers_with_earlier(self.model).items()
             for name in layer.earlier
             if (tensor := getattr(layer, name)) is not None
         }
@@ -111,13 +111,8 @@ class Attachment(nn.Module):
             ValueError: the tensors of a layer are incomplete, or of a shape that does not fit. Layers
                 before it have theirs.
         """
-        for path, layer in self._keeping().items():
+        for path, layer in layers_with_earlier(self.model).items():
             layer.take_earlier(tensors, f"{path}.")
-
-    def _keeping(self) -> dict[str, KeepsEarlier]:
-        """The layers that can hold what was trained before."""
-        modules = self._model[0].named_modules()
-        return {path: module for path, module in modules if isinstance(module, KeepsEarlier)}
 
     def train(self, mode: bool = True) -> Attachment:
         """Keep what is frozen in eval mode: its dropout off, its batch statistics still.
@@ -125,16 +120,16 @@ class Attachment(nn.Module):
         ``model.train()`` reaches this module last, and so has the last word.
         """
         super().train(mode)
-        if not mode:  # all is in eval mode
-            return self
-        model = self._model[0]
-        live = {model, *classifier_of(model).modules()}
-        for module in model.modules():
-            if module not in live and not any(
-                p.requires_grad for p in module.parameters(recurse=False)
-            ):
-                module.training = False
+        if mode:  # else all is in eval mode
+            self._still_frozen()
         return self
+
+    def _still_frozen(self) -> None:
+        """Set what is frozen to eval mode, the model itself and its classifier left out."""
+        live = {self.model, *classifier_of(self.model).modules()}
+        for module in set(self.model.modules()) - live:
+            if not any(p.requires_grad for p in module.parameters(recurse=False)):
+                module.training = False
 
     def detach(self) -> nn.Module:
         """Take the PETs off: the model is bit for bit what it was before ``attach``.
@@ -166,7 +161,7 @@ class Attachment(nn.Module):
         """
         model = self._require_in_place("disabled()")
         self._changes.take_out()
-        self.train(model.training)  # what was out of the model has missed changes of mode
+        self._still_frozen()  # what was out of the model has missed changes of mode
         try:
             yield model
         finally:
@@ -174,15 +169,14 @@ class Attachment(nn.Module):
 
     def _require_in_place(self, call: str) -> nn.Module:
         """The model, where all that attach put into it is still there."""
-        model = self._model[0]
-        if attachment_of(model) is not self:
+        if attachment_of(self.model) is not self:
             raise RuntimeError(f"{call} after the PETs were detached: attach them again first")
         missing = self._changes.missing()
         if missing:
             raise RuntimeError(
                 f"{call} out of order: {missing}; undo what was wrapped around it later first"
             )
-        return model
+        return self.model
 
     @torch.no_grad()
     def merge(self) -> nn.Module:
@@ -194,7 +188,7 @@ class Attachment(nn.Module):
         Raises:
             RuntimeError: other PETs are attached, which have no merged form, or already detached.
         """
-        layers = [m for m in self._model[0].modules() if isinstance(m, BranchedLinear)]
+        layers = [m for m in self.model.modules() if isinstance(m, BranchedLinear)]
         others = [type(pet).__name__ for pet in self.pets if pet.depth != 0]
         if others:
             raise RuntimeError(
@@ -208,21 +202,15 @@ class Attachment(nn.Module):
 
     def __repr__(self) -> str:
         """The PETs, where they are, and the share of the model that is trained."""
-        model = self._model[0]
-        if attachment_of(model) is not self:
+        if attachment_of(self.model) is not self:
             return f"Attachment({', '.join(map(repr, self.pets))}; detached)"
-        return summary(model, self.pets, [part for _, _, _, part in self._changes.replaced])
+        return summary(self.model, self.pets, [part for _, _, _, part in self._changes.replaced])
 
     def __enter__(self) -> Attachment:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if attachment_of(self._model[0]) is self:
+    def __exit__(self, *_: object) -> None:
+        if attachment_of(self.model) is self:
             self.detach()
 
 

@@ -97,20 +97,13 @@ def add_tokens(
     """
     for i in tower.indices(pet):
         for place in tower.places(i, "attn"):
-            attention = _with_tokens(tower, i, place, kind)
+            attention, path = tower.find(i, place), tower.path(i, place)
+            if not isinstance(attention, TokenAttention):
+                if attention is None or not is_readable(attention):
+                    found = "nothing" if attention is None else type(attention).__name__
+                    raise TypeError(f"{path} is {found}: a {kind} needs {READABLE}")
+                attention = TokenAttention(attention)
+                tower.put(i, place, attention)
+            if kind in attention.tokens:
+                raise ValueError(f"{path} already has a {kind}: give one {kind} for each block")
             attention.tokens[kind] = make(attention.base, pet.length)
-
-
-def _with_tokens(tower: Tower, i: int, place: str, kind: str) -> TokenAttention:
-    """An attention of block i, made able to take learned tokens of this kind."""
-    attention, path = tower.find(i, place), tower.path(i, place)
-    if isinstance(attention, TokenAttention):
-        if kind in attention.tokens:
-            raise ValueError(f"{path} already has a {kind}: give one {kind} for each block")
-        return attention
-    if attention is None or not is_readable(attention):
-        found = "nothing" if attention is None else type(attention).__name__
-        raise TypeError(f"{path} is {found}: a {kind} needs {READABLE}")
-    wrapped = TokenAttention(attention)
-    tower.put(i, place, wrapped)
-    return wrapped

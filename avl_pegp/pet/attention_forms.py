@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +27,6 @@ _NORMS = {"q_norm", "k_norm", "norm", "gate"}
 _FORMS = {  # where a forward is defined: the parts and tensors that it may use
     "avl_pegp.pet.fused.FusedAttention": _COMMON | _NORMS,
     "timm.layers.attention.Attention": _COMMON | _NORMS,
-    "timm.models.vision_transformer.Attention": _COMMON | _NORMS,  # of older versions of timm
     "timm.layers.attention.AttentionRope": _COMMON | _NORMS | _SPLIT,
     "timm.models.eva.EvaAttention": _COMMON | _NORMS | _SPLIT | {"q_bias", "v_bias"},
     "timm.models.beit.Attention": _COMMON | {"q_bias", "v_bias", "relative_position_bias_table"},
@@ -85,23 +84,31 @@ def read(
     q = _part(attention, "q_norm", q)
     k = _part(attention, "k_norm", k)
     if rope is not None:
-        q, k = _rotated(attention, q, rope).type_as(v), _rotated(attention, k, rope).type_as(v)
+        from timm.layers.pos_embed_sincos import apply_rot_embed_cat
+
+        first, half = attention.num_prefix_tokens, getattr(attention, "rotate_half", False)
+        q, k = (
+            torch.cat([t[:, :, :first], apply_rot_embed_cat(t[:, :, first:], rope, half=half)], 2)
+            for t in (q, k)
+        )
+        q, k = q.type_as(v), k.type_as(v)
     groups = getattr(attention, "num_kv_groups", 1)
     if groups > 1:  # several heads of queries share one of keys and values
         k, v = k.repeat_interleave(groups, dim=1), v.repeat_interleave(groups, dim=1)
-    return Scores(q, k, v, _masked(attn_mask, is_causal, _positions(attention, shared), q))
+    bias = _positions(attention, shared)
+    if is_causal or attn_mask is not None:
+        from timm.layers.attention import resolve_self_attn_mask
+
+        mask = resolve_self_attn_mask(x.shape[1], q, attn_mask, is_causal)
+        bias = mask if bias is None else mask + bias
+    return Scores(q, k, v, bias)
 
 
 def attend(attention: Any, scores: Scores) -> Tensor:
     """Attention's output for each query, heads side by side again: ``(B, N, C)``."""
     dropout = attention.attn_drop.p if attention.training else 0.0
     y = F.scaled_dot_product_attention(
-        scores.q,
-        scores.k,
-        scores.v,
-        attn_mask=scores.bias,
-        dropout_p=dropout,
-        scale=attention.scale,
+        scores.q, scores.k, scores.v, scores.bias, dropout, scale=attention.scale
     )
     return y.transpose(1, 2).flatten(2)
 
@@ -130,13 +137,6 @@ def frozen_maps(attention: Any) -> list[tuple[Tensor, Tensor | None]]:
     return [(_heads(attention, w), None if b is None else _heads(attention, b)) for w, b in maps]
 
 
-@runtime_checkable
-class StandsBeside(Protocol):
-    """A layer beside a frozen one, as a LoRA is."""
-
-    base: nn.Module
-
-
 def frozen_linear(layer: nn.Module) -> nn.Linear:
     """The frozen layer itself, past a LoRA where there is one; its weight is W0 alone.
 
@@ -144,7 +144,7 @@ def frozen_linear(layer: nn.Module) -> nn.Linear:
     Nor by the increment that restarts leave, which grows: with W0 alone a restart changes no key and
     no value of a prompt.
     """
-    base = layer.base if isinstance(layer, StandsBeside) else layer
+    base = getattr(layer, "base", layer)
     if not isinstance(base, nn.Linear):
         raise TypeError(f"{type(layer).__name__} in the place of a linear layer: must be nn.Linear")
     return base
@@ -182,18 +182,6 @@ def _part(attention: nn.Module, name: str, x: Tensor) -> Tensor:
     return y
 
 
-def _rotated(attention: Any, x: Tensor, rope: Tensor) -> Tensor:
-    """Heads ``(B, H, N, d_h)`` with pairs of channels turned by positions, but for first tokens."""
-    first, x = x[:, :, : attention.num_prefix_tokens], x[:, :, attention.num_prefix_tokens :]
-    sin, cos = rope.chunk(2, -1)
-    if getattr(attention, "rotate_half", False):
-        left, right = x.chunk(2, dim=-1)
-        turned = torch.cat([-right, left], dim=-1)
-    else:
-        turned = torch.stack([-x[..., 1::2], x[..., ::2]], dim=-1).flatten(-2)
-    return torch.cat([first, (x * cos + turned * sin).to(x.dtype)], dim=2)
-
-
 def _positions(attention: Any, shared: Tensor | None) -> Tensor | None:
     """The bias of relative positions, ``(1, H, N, N)``."""
     if getattr(attention, "rel_pos", None) is not None:
@@ -203,17 +191,3 @@ def _positions(attention: Any, shared: Tensor | None) -> Tensor | None:
         own = attention._get_rel_pos_bias()
         return own if shared is None else own + shared
     return shared
-
-
-def _masked(
-    mask: Tensor | None, is_causal: bool, bias: Tensor | None, like: Tensor
-) -> Tensor | None:
-    """One bias for a mask and positions."""
-    if is_causal:
-        tokens = like.shape[2]
-        mask = like.new_full((tokens, tokens), float("-inf")).triu(1)
-    elif mask is not None and mask.dtype == torch.bool:
-        mask = torch.zeros_like(mask, dtype=like.dtype).masked_fill(~mask, float("-inf"))
-    if mask is None or bias is None:
-        return bias if mask is None else mask
-    return mask + bias

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
+from avl_pegp.arguments import require_positive
 from avl_pegp.pet.towers import Tower
 
 TOWERS = ("image", "text")
+#: Fields that say how large a PET is: each is a side of one of its tensors.
+SIZES = ("rank", "bottleneck", "length")
 
 
 @runtime_checkable
@@ -34,40 +36,34 @@ class PETConfig(Protocol):
         """Build the PET into the tower."""
 
 
-def require_positive(owner: object, **fields: Any) -> None:
-    """Raise ValueError for the first field that is not a whole number of at least 1."""
-    for name, value in fields.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(
-                f"{type(owner).__name__}.{name}={value!r}: must be a whole number of at least 1"
-            )
+def settle_fields(pet: object) -> None:
+    """Check the fields that PETs share, those that one has; turn ``blocks`` into a sorted tuple.
 
-
-def require_scale(owner: object, scale: float) -> None:
-    """Raise ValueError for a factor that is zero, infinite or no number."""
-    if not math.isfinite(scale) or scale == 0:
-        raise ValueError(
-            f"{type(owner).__name__}.scale={scale!r}: must be a finite number other than 0"
-        )
-
-
-def settle_place(owner: object, tower: str, blocks: Iterable[int] | None) -> None:
-    """Turn a frozen dataclass's ``blocks`` into a sorted tuple; check its ``tower``.
+    Args:
+        pet: a frozen dataclass.
 
     Raises:
-        ValueError: either is not a possible one.
+        ValueError: a size is not a whole number of at least 1; ``scale`` is zero, infinite or no
+            number; there is no such ``tower``; ``blocks`` are no distinct indices.
     """
+    kind, fields = type(pet).__name__, vars(pet)
+    require_positive(pet, **{name: fields[name] for name in SIZES if name in fields})
+    scale, tower, blocks = (
+        fields.get("scale", 1),
+        fields.get("tower", "image"),
+        fields.get("blocks"),
+    )
+    if not math.isfinite(scale) or scale == 0:
+        raise ValueError(f"{kind}.scale={scale!r}: must be a finite number other than 0")
     if tower not in TOWERS:
-        raise ValueError(
-            f"{type(owner).__name__}.tower={tower!r}: must be one of {', '.join(TOWERS)}"
-        )
+        raise ValueError(f"{kind}.tower={tower!r}: must be one of {', '.join(TOWERS)}")
     if blocks is None:
         return
     indices = tuple(blocks)
     wrong = [i for i in indices if isinstance(i, bool) or not isinstance(i, int) or i < 0]
     if wrong or not indices or len(set(indices)) != len(indices):
         raise ValueError(
-            f"{type(owner).__name__}.blocks={blocks!r}: must be distinct block indices from 0 on, "
-            "at least one; leave it out (None) for all blocks"
+            f"{kind}.blocks={blocks!r}: must be distinct block indices from 0 on, at least one; leave "
+            "it out (None) for all blocks"
         )
-    object.__setattr__(owner, "blocks", tuple(sorted(indices)))
+    object.__setattr__(pet, "blocks", tuple(sorted(indices)))

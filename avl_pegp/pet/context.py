@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avl_pegp.pet.config import require_positive
+from avl_pegp.pet.config import settle_fields
 from avl_pegp.pet.learned import LearnedRows
 from avl_pegp.pet.restart import KeepsEarlier
 from avl_pegp.pet.towers import Tower
@@ -51,7 +51,7 @@ class Context:
     blocks: ClassVar[None] = None
 
     def __post_init__(self) -> None:
-        require_positive(self, length=self.length)
+        settle_fields(self)
 
     def install(self, tower: Tower) -> None:
         """Put a ``ContextEmbedding`` before the tower, and have its first block's rows watched."""
@@ -73,7 +73,7 @@ class Context:
         drawn = 0.02 * torch.randn(self.length - len(words), words.shape[1]).to(words)
         start = torch.cat([drawn, words])
         learned = ContextEmbedding(embedding, start)
-        tower.replace_at(path, lambda _: learned)
+        tower.put_at(path, learned)
         tower.put_block(0, WatchedBlock(tower.blocks[0], learned.vectors))
 
 
@@ -118,11 +118,7 @@ class ContextEmbedding(KeepsEarlier):
 
     def fillers(self, classes: Collection[int]) -> Tensor:
         """Token numbers of each class's context, ``(len(classes), L)``."""
-        owners = torch.zeros(max(classes, default=0) + 1, dtype=torch.long)
-        if self.owners is not None:
-            known = self.owners[: len(owners)].cpu()
-            owners[: len(known)] = known
-        first = owners[list(classes), None] * self.length
+        first = self._owners_of(classes)[list(classes), None] * self.length
         return -1 - (first + torch.arange(self.length))
 
     @torch.no_grad()
@@ -134,8 +130,7 @@ class ContextEmbedding(KeepsEarlier):
         Args:
             classes: at least one.
         """
-        known = torch.zeros(0, dtype=torch.long) if self.owners is None else self.owners.cpu()
-        owners = F.pad(known, (0, max(0, max(classes) + 1 - len(known))))
+        owners = self._owners_of(classes)
         new = [c for c in classes if owners[c] == 0]
         if new:
             now = self.vectors.weight[None].clone()
@@ -143,6 +138,11 @@ class ContextEmbedding(KeepsEarlier):
             owners[new] = len(self.settled)
             self.owners = owners.to(now.device)
         self.vectors.weight.copy_(self.start)
+
+    def _owners_of(self, classes: Collection[int]) -> Tensor:
+        """``owners`` with room for these classes."""
+        known = torch.zeros(0, dtype=torch.long) if self.owners is None else self.owners.cpu()
+        return F.pad(known, (0, max(0, max(classes, default=0) + 1 - len(known))))
 
     def misfit(self) -> str:
         return (

@@ -67,9 +67,6 @@ def is_plain_multihead(attention: object) -> TypeGuard[nn.MultiheadAttention]:
 
 def _linear(weight: nn.Parameter, bias: nn.Parameter | None) -> nn.Linear:
     """A linear layer over these very parameters."""
-    with torch.device("meta"):  # nothing is drawn
-        layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
-    layer.weight = weight
-    if bias is not None:
-        layer.bias = bias
+    layer = nn.Linear(weight.shape[1], weight.shape[0], device="meta")  # nothing is drawn
+    layer.weight, layer.bias = weight, cast(nn.Parameter, bias)
     return layer

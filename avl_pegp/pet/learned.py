@@ -48,20 +48,11 @@ class LearnedRows(nn.Module):
         return f"length={self.weight.shape[0]}, width={self.weight.shape[1]}"
 
 
-class HeadLinear(nn.Module):
+class HeadLinear(LearnedRows):
     """A bias-free linear map for each head: ``(B, H, N, in)`` → ``(B, H, N, out)``.
 
     The weight is ``(H, out, in)``; input and weight are contracted over their last axes.
     """
-
-    contracted_dim = -1
-
-    def __init__(self, heads: int, in_features: int, out_features: int, like: Tensor) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(drawn(like, heads, out_features, in_features))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x @ self.weight.mT
 
     def extra_repr(self) -> str:
         heads, out_features, in_features = self.weight.shape

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avl_pegp.pet.config import require_positive, settle_place
+from avl_pegp.pet.config import settle_fields
 from avl_pegp.pet.restart import Rebasable
 from avl_pegp.pet.towers import Tower
 
@@ -67,7 +68,7 @@ class LoRA:
     depth: ClassVar[int] = 0
 
     def __post_init__(self) -> None:
-        require_positive(self, rank=self.rank)
+        settle_fields(self)
         if self.alpha is not None and not (math.isfinite(self.alpha) and self.alpha > 0):
             raise ValueError(f"LoRA.alpha={self.alpha!r}: must be a finite number above 0, or None")
         targets = (self.targets,) if isinstance(self.targets, str) else tuple(self.targets)
@@ -82,7 +83,6 @@ class LoRA:
                 "k, v that shall have a LoRA of their own"
             )
         object.__setattr__(self, "targets", targets)
-        settle_place(self, self.tower, self.blocks)
 
     def install(self, tower: Tower) -> None:
         """Put a ``LoRALinear`` or a ``LoRAThirds`` in the place of every target layer."""
@@ -93,10 +93,11 @@ class LoRA:
             for name in names:
                 for place in tower.places(i, name):
                     third = tower.third(place)
-                    if name == "qkv" and thirds and third is None:
+                    own = thirds if name == "qkv" else []
+                    if own and third is None:
                         layer = self._find(tower, i, place, parts=3)
-                        tower.put(i, place, LoRAThirds(layer, thirds, self.rank, scale))
-                    elif name != "qkv" or not thirds or third in thirds:
+                        tower.put(i, place, LoRAThirds(layer, own, self.rank, scale))
+                    elif not own or third in own:
                         layer = self._find(tower, i, place)
                         tower.put(i, place, LoRALinear(layer, self.rank, scale))
 
@@ -125,7 +126,7 @@ class LoRA:
 
 
 class LowRank(Rebasable):
-    """The branch of a LoRA: ``x (..., d_in)`` → ``s B A x (..., d_out)``.
+    """The branch of a LoRA: by ``s B A x`` it changes what a frozen layer gives for x ``(..., d_in)``.
 
     The increment D ``(d_out, d_in)`` is what restarts left, the sum of every earlier ``s B A``; ``None``
     before the first. Who owns the branch adds D to the frozen weight that it stands beside.
@@ -143,33 +144,21 @@ class LowRank(Rebasable):
         self.B = nn.Linear(rank, d_out, bias=False, **like)
         self.start_branch(self.fresh_matrix())
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.change(x)
-
     def change(self, x: Tensor) -> Tensor:
         """``s B A x``."""
         change: Tensor = self.B(self.A(x))
         return self.scale * change
 
-    def beside(self, frozen: Tensor) -> Tensor:
-        """``W0 + D`` for W0 ``(d_out, d_in)``."""
-        return frozen if self.increment is None else frozen + self.increment
-
     def keep_branch(self) -> None:
         """``D ← D + s B A``, in float64 and rounded once."""
-        self.increment = self._change().to(self.A.weight.dtype)
+        self.increment = self.learned().to(self.A.weight.dtype)
 
     def fits(self, *earlier: Tensor) -> bool:
         """Whether there is one tensor of the frozen weight's shape."""
         (increment,) = earlier
         return increment.shape == (self.B.out_features, self.A.in_features)
 
-    @torch.no_grad()
-    def add_to(self, frozen: Tensor) -> None:
-        """Add ``D + s B A`` to a weight ``(d_out, d_in)``, in float64 and rounded once."""
-        frozen.copy_(frozen.double() + self._change())
-
-    def _change(self) -> Tensor:
+    def learned(self) -> Tensor:
         """``D + s B A``, ``(d_out, d_in)``, in float64."""
         change = self.scale * (self.B.weight.double() @ self.A.weight.double())
         return change if self.increment is None else self.increment + change
@@ -178,8 +167,8 @@ class LowRank(Rebasable):
         return f"rank={self.A.out_features}, scale={self.scale:g}"
 
 
-class BranchedLinear(nn.Module):
-    """A frozen linear layer with low-rank branches beside parts of its output, by name.
+class BranchedLinear(nn.Module, ABC):
+    """A frozen linear layer with low-rank branches beside parts of its output.
 
     ``(..., d_in)`` → ``(..., d_out)``. Parts without a branch are what the frozen layer gives, to the
     bit. The increments stand beside W0, which never changes.
@@ -187,12 +176,12 @@ class BranchedLinear(nn.Module):
 
     base: nn.Linear
 
-    def branches(self) -> dict[str, LowRank | None]:
+    @abstractmethod
+    def branches(self) -> list[LowRank | None]:
         """For equal parts of the output, in order: the branch there, ``None`` where there is none."""
-        raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
-        y, branches = self._frozen_output(x), self.branches().values()
+        y, branches = self._frozen_output(x), self.branches()
         # No chunk of one: its way back would copy the gradient.
         parts = [y] if len(branches) == 1 else y.chunk(len(branches), dim=-1)
         changed = [
@@ -203,26 +192,21 @@ class BranchedLinear(nn.Module):
 
     def _frozen_output(self, x: Tensor) -> Tensor:
         """``(W0 + D) x + b``."""
-        branches = self.branches().values()
-        if all(branch is None or branch.increment is None for branch in branches):
+        increments = [None if branch is None else branch.increment for branch in self.branches()]
+        if all(D is None for D in increments):
             y: Tensor = self.base(x)
             return y
-        parts = self._parts()
-        weight = [frozen if branch is None else branch.beside(frozen) for frozen, branch in parts]
+        rows = zip(self.base.weight.chunk(len(increments)), increments, strict=True)
         # Cheaper than a second product with x.
-        return F.linear(x, torch.cat(weight), self.base.bias)
+        return F.linear(x, torch.cat([w if D is None else w + D for w, D in rows]), self.base.bias)
 
     @torch.no_grad()
     def merge(self) -> None:
-        """Add what was learned to the frozen weight."""
-        for frozen, branch in self._parts():
+        """Add what was learned to the frozen weight, in float64 and rounded once."""
+        branches = self.branches()
+        for rows, branch in zip(self.base.weight.chunk(len(branches)), branches, strict=True):
             if branch is not None:
-                branch.add_to(frozen)
-
-    def _parts(self) -> list[tuple[Tensor, LowRank | None]]:
-        """Rows of the frozen weight, with their branches."""
-        branches = self.branches().values()
-        return list(zip(self.base.weight.chunk(len(branches)), branches, strict=True))
+                rows.copy_(rows.double() + branch.learned())
 
 
 class LoRALinear(BranchedLinear, LowRank):
@@ -232,8 +216,8 @@ class LoRALinear(BranchedLinear, LowRank):
         LowRank.__init__(self, base.weight, rank, scale)
         self.base = base
 
-    def branches(self) -> dict[str, LowRank | None]:
-        return {"whole": self}
+    def branches(self) -> list[LowRank | None]:
+        return [self]
 
 
 class LoRAThirds(BranchedLinear):
@@ -245,5 +229,5 @@ class LoRAThirds(BranchedLinear):
         for name, frozen in zip(_THIRDS, base.weight.chunk(3), strict=True):
             self.register_module(name, LowRank(frozen, rank, scale) if name in thirds else None)
 
-    def branches(self) -> dict[str, LowRank | None]:
-        return {name: getattr(self, name) for name in _THIRDS}
+    def branches(self) -> list[LowRank | None]:
+        return [getattr(self, name) for name in _THIRDS]

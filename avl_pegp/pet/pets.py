@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from avl_pegp.pet.adapter import Adapter
+from avl_pegp.pet.adapter import Adapter, LinearAdapter
 from avl_pegp.pet.context import Context
-from avl_pegp.pet.linear_adapter import LinearAdapter
 from avl_pegp.pet.lora import LoRA
 from avl_pegp.pet.prefix import Prefix
 from avl_pegp.pet.prompt import Prompt

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from avl_pegp.pet.attention import add_tokens
 from avl_pegp.pet.attention_forms import frozen_linear
-from avl_pegp.pet.config import require_positive, settle_place
-from avl_pegp.pet.learned import HeadLinear
+from avl_pegp.pet.config import settle_fields
+from avl_pegp.pet.learned import HeadLinear, drawn
 from avl_pegp.pet.towers import Tower
 
 
@@ -47,8 +47,7 @@ class Prefix:
     depth: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
-        require_positive(self, length=self.length)
-        settle_place(self, self.tower, self.blocks)
+        settle_fields(self)
 
     def install(self, tower: Tower) -> None:
         """Give every chosen block's attention a ``PrefixTokens``."""
@@ -60,10 +59,10 @@ class PrefixTokens(nn.Module):
 
     def __init__(self, attention: Any, length: int) -> None:
         super().__init__()
-        heads, proj = attention.num_heads, frozen_linear(attention.proj)
-        head_dim = proj.in_features // heads
-        self.keys = HeadLinear(heads, head_dim, length, proj.weight)  # weight (H, L, d_h)
-        self.values = HeadLinear(heads, length, head_dim, proj.weight)  # (H, d_h, L): transposed
+        heads, like = attention.num_heads, frozen_linear(attention.proj).weight
+        head_dim = like.shape[1] // heads
+        self.keys = HeadLinear(drawn(like, heads, length, head_dim))
+        self.values = HeadLinear(drawn(like, heads, head_dim, length))  # transposed
 
     def keys_values(self, attention: Any) -> tuple[Tensor, Tensor]:
         return self.keys.weight, self.values.weight.mT

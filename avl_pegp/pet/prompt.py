@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from avl_pegp.pet.attention import add_tokens
 from avl_pegp.pet.attention_forms import frozen_maps
-from avl_pegp.pet.config import require_positive, settle_place
+from avl_pegp.pet.config import settle_fields
 from avl_pegp.pet.learned import LearnedRows, drawn
 from avl_pegp.pet.sequence import require_any_tokens, show_own_tokens
 from avl_pegp.pet.towers import Tower
@@ -64,8 +64,7 @@ class Prompt:
         return 1 if self.deep else 3
 
     def __post_init__(self) -> None:
-        require_positive(self, length=self.length)
-        settle_place(self, self.tower, self.blocks)
+        settle_fields(self)
         if self.tower == "text" and not self.deep:
             raise ValueError(
                 "Prompt.deep=False with tower='text': tokens at the end of a text are never seen by "

@@ -68,6 +68,11 @@ class KeepsEarlier(nn.Module, ABC):
             setattr(self, name, found[name].to(device, kind, copy=True) if found else None)
 
 
+def layers_with_earlier(model: nn.Module) -> dict[str, KeepsEarlier]:
+    """The layers of a model, by path, that can hold what was trained before."""
+    return {path: m for path, m in model.named_modules() if isinstance(m, KeepsEarlier)}
+
+
 class Rebasable(KeepsEarlier):
     """A frozen layer with a branch ``second(σ(first(x)))`` beside it that can begin anew.
 

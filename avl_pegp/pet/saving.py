@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from avl_pegp.pet.attach import Attachment, attach
-from avl_pegp.pet.pet_file import PETFile, read_pet_file, written
-from avl_pegp.pet.saved_model import FrozenModel
+from avl_pegp.pet.pet_file import FrozenModel, PETFile, read_pet_file, written
 from avl_pegp.wrappers import named_root, path_of
 
 _OLD_CONFIG, _FILE = "pet.json", "pet.safetensors"
@@ -132,12 +130,13 @@ def load_pet(model: nn.Module, folder: str | os.PathLike[str]) -> None:
             parameter.requires_grad_(True)
 
 
-@dataclass(frozen=True)
 class _Tuned:
     """A model with PETs, or one around it that adds tensors of its own, as heads for tasks."""
 
-    model: nn.Module
-    attachment: Attachment
+    def __init__(self, model: nn.Module, attachment: Attachment) -> None:
+        self.model, self.attachment = model, attachment
+        path = path_of(model, attachment.model)
+        self.prefix = f"{path}." if path else ""
 
     @classmethod
     def of(cls, model: nn.Module) -> _Tuned | None:
@@ -151,26 +150,18 @@ class _Tuned:
 
     def tensors(self) -> dict[str, Tensor]:
         """All that answers depend on beside the frozen model, by the names of ``model``."""
-        prefix = self._prefix()
-        inside = {f"{prefix}{n}": t for n, t in self.attachment.tensors().items()}
-        return {**inside, **self._around()}
+        inside = {f"{self.prefix}{n}": t for n, t in self.attachment.tensors().items()}
+        return inside | self._around()
 
     def inside(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Those of the model with the PETs, by its own names."""
-        prefix = self._prefix()
-        return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
-
-    def _prefix(self) -> str:
-        path = path_of(self.model, self.attachment.model)
-        return f"{path}." if path else ""
+        own = {n: t for n, t in tensors.items() if n.startswith(self.prefix)}
+        return {n.removeprefix(self.prefix): t for n, t in own.items()}
 
     def _around(self) -> dict[str, Tensor]:
         """The tensors that are not of the model with the PETs."""
-        if self.model is self.attachment.model:
-            return {}
-        named = [*self.model.named_parameters(), *self.model.named_buffers()]
-        prefix = self._prefix()
-        return {name: t.detach() for name, t in named if not name.startswith(prefix)}
+        named = (*self.model.named_parameters(), *self.model.named_buffers())
+        return {name: t.detach() for name, t in named if not name.startswith(self.prefix)}
 
 
 def _parts_of(model: nn.Module, names: Iterable[str]) -> dict[str, Tensor]:
@@ -189,18 +180,17 @@ def _require_finite(tensors: Mapping[str, Tensor], where: str) -> None:
 
 
 def _require_fit(source: Mapping[str, Tensor], target: Mapping[str, Tensor], folder: Path) -> None:
-    missing, left_over = (
-        sorted(target.keys() - source.keys()),
-        sorted(source.keys() - target.keys()),
-    )
-    common = sorted(source.keys() & target.keys())
-    shapes, dtypes = (
-        [f"{n}: {then} in the file, {now} in the model" for n, then, now in pairs if then != now]
-        for pairs in (
-            [(n, tuple(source[n].shape), tuple(target[n].shape)) for n in common],
-            [(n, *_kinds(source[n], target[n])) for n in common],
-        )
-    )
+    missing = sorted(target.keys() - source.keys())
+    left_over = sorted(source.keys() - target.keys())
+    shapes, dtypes = [], []
+    for name in sorted(source.keys() & target.keys()):
+        then, now = source[name], target[name]
+        if then.shape != now.shape:
+            shapes.append(
+                f"{name}: {tuple(then.shape)} in the file, {tuple(now.shape)} in the model"
+            )
+        if _kind(then) != _kind(now):
+            dtypes.append(f"{name}: {_kind(then)} in the file, {_kind(now)} in the model")
     if missing or left_over or shapes or dtypes:
         raise ValueError(
             f"{folder} does not fit the model. Missing in the file: {missing or 'none'}. "
@@ -210,8 +200,7 @@ def _require_fit(source: Mapping[str, Tensor], target: Mapping[str, Tensor], fol
         )
 
 
-def _kinds(then: Tensor, now: Tensor) -> tuple[str, str]:
-    """Their dtypes, said in the same way where one can be turned into the other."""
-    wide = (torch.float32, torch.float64)
-    kinds = ["float32 or float64" if t.dtype in wide else str(t.dtype) for t in (then, now)]
-    return kinds[0], kinds[1]
+def _kind(tensor: Tensor) -> str:
+    """The dtype, said in the same way where one can be turned into the other."""
+    wide = tensor.dtype in (torch.float32, torch.float64)
+    return "float32 or float64" if wide else str(tensor.dtype)

@@ -58,43 +58,37 @@ def show_own_tokens(tower: Tower) -> None:
             continue
         is_known = f"{function.__module__}.{method}" == _KNOWN
         refused = partial(_refuse, f"{type(owner).__name__}.{method}()")
-        tower.shadow(owner, method, OwnTokens(owner) if is_known else refused)
+        tower.replace(owner, method, partial(_own_tokens, owner) if is_known else refused)
 
 
-class OwnTokens:
+def _own_tokens(model: Any, x: Tensor, *args: Any, **options: Any) -> Any:
     """A timm ``VisionTransformer``'s ``forward_intermediates``, giving a model's own tokens alone.
 
     Input tokens stand behind them in every block between the first and the last that has them.
     """
+    whole = type(model).forward_intermediates
+    given = inspect.signature(whole).bind(model, x, *args, **options)
+    given.apply_defaults()
+    chosen = given.arguments
+    as_maps = chosen["output_fmt"] == "NCHW"
+    chosen["output_fmt"] = "NLC" if as_maps else chosen["output_fmt"]
+    found = whole(*given.args, **given.kwargs)
 
-    def __init__(self, model: Any) -> None:
-        self.model = model
+    rows, columns = model.patch_embed.dynamic_feat_size(x.shape[-2:])
 
-    def __call__(self, x: Tensor, *args: Any, **options: Any) -> Any:
-        model = self.model
-        whole = type(model).forward_intermediates
-        given = inspect.signature(whole).bind(model, x, *args, **options)
-        given.apply_defaults()
-        chosen = given.arguments
-        as_maps = chosen["output_fmt"] == "NCHW"
-        chosen["output_fmt"] = "NLC" if as_maps else chosen["output_fmt"]
-        found = whole(*given.args, **given.kwargs)
+    def own(tokens: Any) -> Any:
+        if isinstance(tokens, tuple):  # with the class token and its like
+            return own(tokens[0]), *tokens[1:]
+        tokens = tokens[:, : rows * columns]
+        if not as_maps:
+            return tokens
+        return tokens.unflatten(1, (rows, columns)).permute(0, 3, 1, 2).contiguous()
 
-        rows, columns = model.patch_embed.dynamic_feat_size(x.shape[-2:])
-
-        def own(tokens: Any) -> Any:
-            if isinstance(tokens, tuple):  # with the class token and its like
-                return own(tokens[0]), *tokens[1:]
-            tokens = tokens[:, : rows * columns]
-            if not as_maps:
-                return tokens
-            return tokens.unflatten(1, (rows, columns)).permute(0, 3, 1, 2).contiguous()
-
-        if chosen["intermediates_only"]:
-            return [own(tokens) for tokens in found]
-        last, intermediates = found
-        last = last[:, : model.num_prefix_tokens + rows * columns]
-        return last, [own(tokens) for tokens in intermediates]
+    if chosen["intermediates_only"]:
+        return [own(tokens) for tokens in found]
+    last, intermediates = found
+    last = last[:, : model.num_prefix_tokens + rows * columns]
+    return last, [own(tokens) for tokens in intermediates]
 
 
 def _refuse(method: str, *_: Any, **__: Any) -> Any:

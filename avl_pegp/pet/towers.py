@@ -80,14 +80,15 @@ class Tower:
     Args:
         model: what the paths of the plan start from.
         plan: where things are.
-        replace: puts a module in the place of another.
+        replace: puts something in the place of an attribute, and remembers it.
     """
 
     def __init__(self, model: nn.Module, plan: TowerPlan, replace: Replace) -> None:
         self.model, self.plan = model, plan
         self.blocks = cast(nn.Sequential | nn.ModuleList, model.get_submodule(plan.blocks))
-        self._replace = replace
-        self._norm = self._first_norm()  # as it is before any PET wraps its block
+        self.replace = replace
+        # As it is before any PET wraps its block.
+        self._norm = self.find(0, self.places(0, "norm1")[0]) if len(self.blocks) else None
 
     def indices(self, pet: Any) -> list[int]:
         """The blocks that a PET names by its ``blocks``, or all.
@@ -112,19 +113,12 @@ class Tower:
         The path where it is looked for, if the block has none.
         """
         block = self.blocks[i]
-        path = self._parts(block)[part]
-        places = [path]
-        if "*" in path:
-            several, _, rest = path.partition(".*.")
-            places = [
-                f"{several}.{name}.{rest}"
-                for name, _ in block.get_submodule(several).named_children()
-            ]
-        return [layer for place in places for layer in self._layers(i, place)]
-
-    def _parts(self, block: nn.Module) -> Mapping[str, str]:
         is_parallel = hasattr(block, "attns") and hasattr(block, "ffns")
-        return PARALLEL if is_parallel else self.plan.parts
+        path = (PARALLEL if is_parallel else self.plan.parts)[part]
+        several, star, rest = path.partition(".*.")
+        names = [name for name, _ in block.get_submodule(several).named_children()] if star else []
+        places = [f"{several}.{name}.{rest}" for name in names] if star else [path]
+        return [layer for place in places for layer in self._layers(i, place)]
 
     def _layers(self, i: int, place: str) -> list[str]:
         """A layer, or those that stand in its place."""
@@ -151,7 +145,7 @@ class Tower:
         path = self.plan.parts.get(part, part)
         attention = getattr(self.blocks[i], "attn", None)
         if path.startswith("attn.fused") and is_plain_multihead(attention):
-            self._replace(self.blocks[i], "attn", AsMultihead(attention))
+            self.replace(self.blocks[i], "attn", AsMultihead(attention))
         try:
             return self.blocks[i].get_submodule(path)
         except AttributeError:
@@ -159,8 +153,16 @@ class Tower:
 
     def put(self, i: int, part: str, new: nn.Module) -> None:
         """Put a module in the place of a part of block i."""
-        parent, _, name = self.plan.parts.get(part, part).rpartition(".")
-        self._replace(self.blocks[i].get_submodule(parent), name, new)
+        self.put_at(self.path(i, part), new)
+
+    def put_block(self, i: int, new: nn.Module) -> None:
+        """Put a module in the place of block i itself."""
+        self.put_at(f"{self.plan.blocks}.{i}", new)
+
+    def put_at(self, path: str, new: nn.Module) -> None:
+        """Put a module in the place of the one at a path of the model."""
+        parent, _, name = path.rpartition(".")
+        self.replace(self.model.get_submodule(parent), name, new)
 
     def have_called(self, i: int, place: str) -> None:
         """Have the attention of block i call its layer where it would read the layer's weight.
@@ -179,20 +181,7 @@ class Tower:
                 f"{self.path(i, place)} is not called by {type(attention).__name__}, which reads its "
                 "weight: a LoRA there would do nothing; choose other targets"
             )
-        self._replace(attention, "qkv_bias_separate", True)
-
-    def put_block(self, i: int, new: nn.Module) -> None:
-        """Put a module in the place of block i itself."""
-        self._replace(self.blocks, str(i), new)
-
-    def shadow(self, owner: nn.Module, method: str, call: object) -> None:
-        """Have something else be called for a method of the model."""
-        self._replace(owner, method, call)
-
-    def replace_at(self, path: str, wrap: Callable[[nn.Module], nn.Module]) -> None:
-        """Put ``wrap(module)`` in the place of the module at a path of the model."""
-        parent, _, name = path.rpartition(".")
-        self._replace(self.model.get_submodule(parent), name, wrap(self.model.get_submodule(path)))
+        self.replace(attention, "qkv_bias_separate", True)
 
     def like(self) -> Tensor:
         """A tensor of the tower's device and dtype, and of a token's width.
@@ -207,9 +196,6 @@ class Tower:
                 "which would tell how wide tokens are: use LoRA, or Prefix"
             )
         return weight
-
-    def _first_norm(self) -> nn.Module | None:
-        return self.find(0, self.places(0, "norm1")[0]) if len(self.blocks) else None
 
 
 def towers_of(model: nn.Module, replace: Replace) -> dict[str, Tower]:

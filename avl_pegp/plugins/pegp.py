@@ -10,7 +10,7 @@ from avalanche.training.templates import SupervisedTemplate
 from torch import nn
 from typing_extensions import Unpack
 
-from avl_pegp.pet.config import require_positive
+from avl_pegp.arguments import require_positive
 from avl_pegp.plugins.experience import (
     around_next_forward,
     classes_of,

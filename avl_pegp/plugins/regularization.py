@@ -10,7 +10,7 @@ from avalanche.benchmarks import DatasetExperience
 from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor, nn
 
-from avl_pegp.pet.config import require_positive
+from avl_pegp.arguments import require_positive
 from avl_pegp.pet.trainable import trainable_tensors
 from avl_pegp.plugins.experience import predict, statistics_loader
 from avl_pegp.plugins.last_task import LastTaskPlugin, old_part

@@ -13,8 +13,8 @@ from torch import Generator, Tensor, nn
 from torch.func import functional_call
 from torch.optim.swa_utils import get_swa_multi_avg_fn
 
+from avl_pegp.arguments import require_positive
 from avl_pegp.pet.attach import Attachment, attachment_of
-from avl_pegp.pet.config import require_positive
 from avl_pegp.pet.trainable import trainable_tensors
 from avl_pegp.plugins.distillation import distillation_loss, require_temperature
 from avl_pegp.plugins.last_task import LastTaskPlugin, snapshot

@@ -5,12 +5,12 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from avl_pegp.hooks import watching
 from avl_pegp.projection.moments import Moment
 
 
@@ -46,15 +46,9 @@ class Observer:
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Hooks are on the modules inside this block, and only there."""
-        handles = []
-        try:
-            for name, (module, groups) in self._modules.items():
-                hook = partial(self._see, name, groups)
-                handles.append(module.register_forward_pre_hook(hook, with_kwargs=True))
+        modules = {name: module for name, (module, _) in self._modules.items()}
+        with watching(modules, before=self._see):
             yield
-        finally:
-            for handle in handles:
-                handle.remove()
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -70,7 +64,6 @@ class Observer:
     def _see(
         self,
         name: str,
-        groups: int,
         module: nn.Module,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
@@ -81,6 +74,7 @@ class Observer:
         (x,) = (*args, *kwargs.values())
         self.called.add(name)
         self.saw_rows |= x.numel() > 0
+        _, groups = self._modules[name]
         self._calls.setdefault(name, []).append(self._moment_of(name, x, groups))
 
     def _moment_of(self, name: str, x: Tensor, groups: int) -> Moment:

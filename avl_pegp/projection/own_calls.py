@@ -7,14 +7,14 @@ as by ``F.linear(other, layer.weight)``, acts on features that no hook sees.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from functools import partial
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from avl_pegp.hooks import watching
 from avl_pegp.projection.classifier_search import UnknownClassifierError
 from avl_pegp.projection.nested import first_sample, samples_in, tensors_in
 from avl_pegp.projection.sites import Site, tried_on_product_alone
@@ -168,7 +168,7 @@ class Calls:
                     hooked[name] = module
 
         hooked: dict[str, Any] = {}
-        with _hooks(self._sites, see):
+        with watching(_modules(self._sites), after=see):
             self._given = [self._first(x) for x in _given(self._model, run)]
         self.otherwise |= {n for n, module in hooked.items() if not tried_on_product_alone(module)}
         for name, parameters in own.items():
@@ -191,7 +191,7 @@ class Calls:
                 differences.append(name)
             return given.clone()  # what follows may write into it
 
-        with other_weights(changed), _hooks(self.called, give):
+        with other_weights(changed), watching(_modules(self.called), after=give):
             given = list(_given(self._model, run))
         return bool(differences) or not same(self._given, given)
 
@@ -215,13 +215,8 @@ def linear_layers(sites: Mapping[str, Site]) -> dict[str, Site]:
     return {name: site for name, site in sites.items() if isinstance(site.module, nn.Linear)}
 
 
-@contextmanager
-def _hooks(sites: Mapping[str, Site], hook: Callable[..., Any]) -> Iterator[None]:
-    """In this block the hook is called after each of the layers, with the site's name first."""
-    with ExitStack() as stack:
-        for name, site in sites.items():
-            stack.callback(site.module.register_forward_hook(partial(hook, name)).remove)
-        yield
+def _modules(sites: Mapping[str, Site]) -> dict[str, nn.Module]:
+    return {name: site.module for name, site in sites.items()}
 
 
 @contextmanager
@@ -243,11 +238,8 @@ def other_weights(sites: Mapping[str, Site]) -> Iterator[None]:
 def _given(model: nn.Module, run: Callable[[], Any]) -> Iterator[Tensor]:
     """What the model gives in a run, and what the run itself does."""
     given: list[Any] = []
-    handle = model.register_forward_hook(lambda _, __, output: given.append(output))
-    try:
+    with watching({"": model}, after=lambda *call: given.append(call[-1])):
         given.append(run())
-    finally:
-        handle.remove()
     return tensors_in(given)
 
 

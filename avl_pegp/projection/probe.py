@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from avl_pegp.fingerprint import own_name
+from avl_pegp.hooks import watching
 from avl_pegp.projection.nested import floats_in, tensors_in
 from avl_pegp.projection.running import inference_state
 from avl_pegp.protocols import EncodesImages
@@ -48,13 +49,12 @@ class FirstCall:
         if self.description is not None:
             yield
             return
-        hook = named_root(model).register_forward_pre_hook(self._see, with_kwargs=True)
-        try:
+        with watching({"": named_root(model)}, before=self._see):
             yield
-        finally:
-            hook.remove()
 
-    def _see(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _see(
+        self, name: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
         if self.description is None:
             self.description = described_call(args, kwargs)
 
@@ -197,11 +197,12 @@ def _answers(
     }
     place = next(model.parameters()).device
     received: list[Tensor] = []
+    modules = {str(number): head for number, head in enumerate(heads)}
     with (
         inference_state(model),
         _untouched(model, place),
         torch.autocast(place.type, enabled=False),
-        _watched(heads, received),
+        watching(modules, before=lambda _, __, x, ___: received.extend(floats_in(x))),
     ):
         args, kwargs = made_call(call, place)
         result = functional_call(_Forward(model), made, args, kwargs)
@@ -238,16 +239,6 @@ def _untouched(model: nn.Module, place: torch.device) -> Iterator[None]:
             for buffer, version, copy in copies.values():
                 if buffer._version != version:
                     buffer.copy_(copy)
-
-
-@contextmanager
-def _watched(heads: Collection[nn.Module], received: list[Tensor]) -> Iterator[None]:
-    """Inside this block what the classifier receives is noted."""
-    with ExitStack() as hooks:
-        for head in heads:
-            hook = head.register_forward_pre_hook(lambda _, x: received.extend(floats_in(x)))
-            hooks.callback(hook.remove)
-        yield
 
 
 def _made_weight(name: str, like: Tensor) -> Tensor:

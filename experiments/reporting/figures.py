@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import mean
 from typing import Any
@@ -20,6 +20,24 @@ from avl_pegp.evaluation import (
 )
 from reporting.tables import REFERENCE, Row
 
+OVER_TIME = (
+    "Accuracy over the experiences learned so far, and forgetting of the old ones. Accuracy falls "
+    "as more classes compete; what counts is the gap between the lines."
+)
+BY_EXPERIENCE = (
+    "Accuracy on each experience (across) after each (down). A column that keeps its colour on "
+    "the way down is kept knowledge."
+)
+PLASTICITY = (
+    "Stability against plasticity: up and left is better. Above: learns what is new. Left: "
+    "keeps what is old."
+)
+PROTECTED = (
+    "Share of directions that are protected at the end, by block. At 100 % nothing more "
+    "can be learned there."
+)
+DRIFT = "Relative squared change of each site's map on old features, by block: the meter."
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -32,70 +50,33 @@ class Picture:
 
 def pictures_of(rows: Sequence[Row], title: str) -> list[Picture]:
     """Every figure that the records of a part have numbers for."""
+    return [picture(figure, caption) for figure, caption in figures_of(rows, title)]
+
+
+def figures_of(rows: Sequence[Row], title: str) -> Iterator[tuple[Figure, str]]:
+    """Each figure and its caption: PET by PET, beside the rows that have none, then the sites'."""
     pets = [pet for pet in dict.fromkeys(row.pet for row in rows) if pet != "none"] or ["none"]
-    found = [picture for pet in pets for picture in pictures_of_pet(rows, pet, title)]
-    points: dict[str, dict[str, Any]] = {
-        pet: {f"*{row.name}": point(row) for row in rows if row.pet in (pet, "none")}
-        for pet in pets
-    }
-    found.append(
-        picture(
-            stability_plasticity(points, title),
-            "Stability against plasticity: up and left is better. Above: learns what is new. Left: "
-            "keeps what is old.",
-        )
-    )
-    return found + pictures_of_sites([row for row in rows if row.method == REFERENCE], title)
-
-
-def pictures_of_pet(rows: Sequence[Row], pet: str, title: str) -> list[Picture]:
-    """Accuracy over time of one PET, beside the rows that have none."""
-    matrices = {
-        row.name: [r.accuracy_matrix for r in row.records]
-        for row in rows
-        if row.pet in (pet, "none")
-    }
-    name = title if pet == "none" else f"{pet}: {title}"
-    over_time = picture(
-        accuracy_and_forgetting(matrices, name),
-        "Accuracy over the experiences learned so far, and forgetting of the old ones. Accuracy falls "
-        "as more classes compete; what counts is the gap between the lines.",
-    )
-    shown = [row.name for row in rows if row.pet == pet and row.method in ("plain", REFERENCE)]
-    if not shown:
-        return [over_time]
-    by_experience = picture(
-        accuracy_heat_map({label: matrices[label] for label in shown}, name),
-        "Accuracy on each experience (across) after each (down). A column that keeps its colour on "
-        "the way down is kept knowledge.",
-    )
-    return [over_time, by_experience]
-
-
-def pictures_of_sites(rows: Sequence[Row], title: str) -> list[Picture]:
-    """What PEGP protects at the end, and how far old outputs moved, block by block."""
+    points: dict[str, dict[str, Any]] = {}
+    for pet in pets:
+        beside = [row for row in rows if row.pet in (pet, "none")]
+        name = title if pet == "none" else f"{pet}: {title}"
+        matrices = {row.name: [r.accuracy_matrix for r in row.records] for row in beside}
+        yield accuracy_and_forgetting(matrices, name), OVER_TIME
+        shown = [row.name for row in rows if row.pet == pet and row.method in ("plain", REFERENCE)]
+        if shown:
+            yield accuracy_heat_map({row: matrices[row] for row in shown}, name), BY_EXPERIENCE
+        points[pet] = {f"*{row.name}": point(row) for row in beside}
+    yield stability_plasticity(points, title), PLASTICITY
+    runs = {row.label: row.records for row in rows if row.method == REFERENCE}
     ranks = {
-        row.label: means([{n: k / d for n, (k, d) in r.ranks.items()} for r in row.records])
-        for row in rows
+        label: means([{site: k / d for site, (k, d) in r.ranks.items()} for r in records])
+        for label, records in runs.items()
     }
-    drifts = {row.label: means([r.drift for r in row.records]) for row in rows}
-    found = []
     if any(ranks.values()):
-        found.append(
-            picture(
-                by_block(ranks, title, "protected directions"),
-                "Share of directions that are protected at the end, by block. At 100 % nothing more "
-                "can be learned there.",
-            )
-        )
+        yield by_block(ranks, title, "protected directions"), PROTECTED
+    drifts = {label: means([r.drift for r in records]) for label, records in runs.items()}
     if any(value for drift in drifts.values() for value in drift.values()):
-        found.append(
-            picture(
-                by_block(drifts, title, "drift", log=True),
-                "Relative squared change of each site's map on old features, by block: the meter.",
-            )
-        )
-    return found
+        yield by_block(drifts, title, "drift", log=True), DRIFT
 
 
 def means(runs: Sequence[dict[str, Any]]) -> dict[str, float | None]:

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from avl_pegp.evaluation import Record, read_records
+from avl_pegp.evaluation.tables import grouped
 from reporting.settings import flattened
 
 
@@ -62,31 +63,25 @@ def checked(file: Path) -> list[Record]:
     return records
 
 
-def require_once(folder: str, records: Sequence[Record]) -> None:
-    """Raise ValueError where a folder holds two runs that its table could not tell apart."""
-    names = Counter((r.pet, r.method, r.seed) for r in records)
-    (pet, method, seed), times = names.most_common(1)[0]
-    if times > 1:
-        raise ValueError(
-            f"{folder}: holds {pet} {method} seed {seed} {times} times on {records[0].benchmark}: runs "
-            "of different settings are mixed in it; put each set of settings into a folder of its own"
-        )
-
-
-def require_one_job(folder: str, records: Sequence[Record]) -> None:
-    """Raise ValueError where runs differ in more than their seed, and a row would average them."""
-    rows: dict[tuple[str, str], Record] = {}
-    for record in records:
-        first = rows.setdefault((record.pet, record.method), record)
-        then, now = (flattened(r.config.get("job", {})) for r in (first, record))
-        names = sorted({name for name, _ in then.items() ^ now.items()} - {"seed"})
-        if names:
-            differing = ", ".join(
-                f"{name} is {then.get(name, 'not set')} and {now.get(name, 'not set')}"
-                for name in names
-            )
+def require_comparable(folder: str, records: Sequence[Record]) -> None:
+    """Raise ValueError where a row of a folder's table would hold a run twice, or average settings."""
+    for (pet, method), runs in grouped(records, "pet", "method").items():
+        (seed, times), *_ = Counter(run.seed for run in runs).most_common(1)
+        if times > 1:
             raise ValueError(
-                f"{folder}: runs of {record.pet} {record.method} on {record.benchmark} differ in more "
-                f"than their seed: of seeds {first.seed} and {record.seed} {differing}; put each set of "
-                "settings into a folder of its own"
+                f"{folder}: holds {pet} {method} seed {seed} {times} times on {runs[0].benchmark}: "
+                "runs of different settings are mixed in it; put each set of settings into a folder of "
+                "its own"
             )
+        then = flattened(runs[0].config.get("job", {}))
+        for run in runs[1:]:
+            now = flattened(run.config.get("job", {}))
+            names = sorted({name for name, _ in then.items() ^ now.items()} - {"seed"})
+            if names:
+                values = ((n, *(job.get(n, "not set") for job in (then, now))) for n in names)
+                differing = ", ".join("{} is {} and {}".format(*value) for value in values)
+                raise ValueError(
+                    f"{folder}: runs of {pet} {method} on {run.benchmark} differ in more than their "
+                    f"seed: of seeds {runs[0].seed} and {run.seed} {differing}; put each set of "
+                    "settings into a folder of its own"
+                )

@@ -43,17 +43,14 @@ def settings_of(rows: Sequence[Row]) -> Settings:
     shown = {name: values for name, values in found.items() if name not in _SHOWN_ELSEWHERE}
     shared = {name: values[0] for name, values in shown.items() if len(set(values)) == 1}
     differing = [name for name in shown if name not in shared]
-    packages = dict.fromkeys(name for row in rows for r in row.records for name in r.versions)
+    values = [[shown[name][i] for name in differing] for i in range(len(rows))]
+    versions = [record.versions for row in rows for record in row.records]
+    packages = dict.fromkeys(name for of_run in versions for name in of_run)
     return Settings(
-        shared=shared,
-        differing=differing,
-        values=[[shown[name][i] for name in differing] for i in range(len(rows))],
-        versions={
-            name: ", ".join(
-                sorted({r.versions.get(name, "?") for row in rows for r in row.records})
-            )
-            for name in packages
-        },
+        shared,
+        differing,
+        values,
+        {name: ", ".join(sorted({v.get(name, "?") for v in versions})) for name in packages},
     )
 
 
@@ -74,17 +71,13 @@ def one_of(values: Any) -> str:
     return distinct[0] if len(distinct) == 1 else "by seed"
 
 
-def menu_of(setting: str) -> Menu:
-    """What the setting's script can choose from."""
-    return CLIP if setting == "clip_incremental" else VIT
-
-
 def command_of(records: Sequence[Record]) -> str:
     """The command that makes the runs of a row again; empty where no script's flags say all of it."""
-    first, menu = records[0], menu_of(records[0].setting)
+    first = records[0]
+    menu = CLIP if first.setting == "clip_incremental" else VIT
     if not is_said_by_flags(first, menu):
         return ""
-    job = first.config["job"]
+    job, order = first.config["job"], first.config["job"]["class_order"]
     flags: dict[str, Any] = {
         "benchmark": first.benchmark,
         "pet": None if first.pet == "none" else first.pet,
@@ -102,7 +95,7 @@ def command_of(records: Sequence[Record]) -> str:
         "template": job["template"],
         "data-root": first.config.get("machine", {}).get("data_root"),
         "options": [f"{name}={json.dumps(value)}" for name, value in job["options"].items()],
-        order_flag(job["class_order"]): job["class_order"],
+        "class-order" if isinstance(order, list) else "class-order-seed": order,
     }
     if first.setting == "online":
         flags |= {"every": job["every"], "no-boundaries": not job["boundaries"]}
@@ -138,11 +131,6 @@ def pet_rate(record: Record, menu: Menu) -> float | None:
         return None
     rate = float(f"{record.config['lr'] / method.lr_factor:.12g}")
     return None if rate == tuning.lr else rate
-
-
-def order_flag(order: int | list[int] | None) -> str:
-    """A list of classes, or the seed that draws one."""
-    return "class-order" if isinstance(order, list) else "class-order-seed"
 
 
 def said(name: str, value: Any) -> list[str]:

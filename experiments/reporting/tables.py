@@ -82,13 +82,12 @@ def rows_of(by_folder: Mapping[str, Sequence[Record]]) -> list[Row]:
         for record in sorted(records, key=lambda r: r.seed):
             found.setdefault((name, record.pet, record.method), []).append(record)
     pets = list(dict.fromkeys(pet for _, pet, _ in found))
-    keys = sorted(found, key=lambda key: (key[1] != "none", pets.index(key[1]), rank(key[2])))
+    places = {method: i for i, method in enumerate(FIRST)}
+    keys = sorted(
+        found,
+        key=lambda k: (k[1] != "none", pets.index(k[1]), places.get(k[2], len(places))),
+    )
     return [Row(*key, records=found[key]) for key in keys]
-
-
-def rank(method: str) -> int:
-    """Where a method stands among those of its PET."""
-    return FIRST.index(method) if method in FIRST else len(FIRST)
 
 
 def table_of(rows: Sequence[Row]) -> Table:

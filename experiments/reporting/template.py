@@ -10,7 +10,7 @@ import jinja2
 
 from avl_pegp.evaluation import Record
 from reporting.figures import Picture, pictures_of
-from reporting.records import read_folder, require_once, require_one_job
+from reporting.records import read_folder, require_comparable
 from reporting.settings import Settings, command_of, settings_of
 from reporting.tables import Row, Table, rows_of, table_of
 
@@ -42,7 +42,7 @@ def parts_of(folders: Iterable[Path]) -> list[Part]:
     """Read folders, each once, and put together what can be compared.
 
     Raises:
-        ValueError: see ``read_folder``, ``require_once`` and ``require_one_job``.
+        ValueError: see ``read_folder`` and ``require_comparable``.
     """
     groups: dict[tuple[str, ...], dict[str, list[Record]]] = {}
     for folder in {folder.resolve(): folder for folder in folders}.values():
@@ -73,8 +73,7 @@ def compared_by(record: Record) -> tuple[str, ...]:
 def part_of(i: int, key: tuple[str, ...], by_folder: dict[str, list[Record]]) -> Part:
     """One part of the page."""
     for folder, records in by_folder.items():
-        require_once(folder, records)
-        require_one_job(folder, records)
+        require_comparable(folder, records)
     rows = rows_of(by_folder)
     return Part(
         anchor=f"part-{i + 1}",

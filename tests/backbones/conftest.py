@@ -1,5 +1,7 @@
 """Weights that tests save, to be read again."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
@@ -8,10 +10,19 @@ from avl_pegp.backbones import create_vit
 
 
 @pytest.fixture
-def state() -> dict[str, Tensor]:
+def state_of_depth() -> Callable[[int], dict[str, Tensor]]:
     """Of a model that differs from any new one in every tensor."""
-    torch.manual_seed(0)
-    model = create_vit("test_vit", num_classes=7, depth=1, img_size=48)
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter)
-    return model.state_dict()
+
+    def state(depth: int) -> dict[str, Tensor]:
+        torch.manual_seed(0)
+        model = create_vit("test_vit", num_classes=7, depth=depth, img_size=48)
+        for parameter in model.parameters():
+            torch.nn.init.normal_(parameter)
+        return model.state_dict()
+
+    return state
+
+
+@pytest.fixture
+def state(state_of_depth) -> dict[str, Tensor]:
+    return state_of_depth(1)

@@ -62,12 +62,8 @@ def packed(arrays: dict[str, np.ndarray]) -> bytes:
 
 
 @pytest.fixture
-def state() -> dict[str, Tensor]:
-    torch.manual_seed(0)
-    model = create_vit("test_vit", num_classes=4, depth=2, img_size=48)
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter)
-    return {k: v for k, v in model.state_dict().items() if not k.startswith("head.")}
+def state(state_of_depth) -> dict[str, Tensor]:
+    return {k: v for k, v in state_of_depth(2).items() if not k.startswith("head.")}
 
 
 def test_every_tensor_comes_back_under_timms_name_and_the_head_under_its_own(state) -> None:

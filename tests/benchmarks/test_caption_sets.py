@@ -19,7 +19,7 @@ ATTRIBUTES = ("character", "colour", "typeface", "position")
 
 @pytest.fixture(scope="module")
 def captions():
-    return caption_set(CHARACTERS, 0, "plain")
+    return caption_set(CHARACTERS, 0)
 
 
 def caption(character, colour, typeface, position):
@@ -65,7 +65,7 @@ def test_every_other_value_is_drawn_about_as_often():
 
 
 def test_the_seed_decides_images_and_foils(captions):
-    again, other = (caption_set(CHARACTERS, seed, "plain") for seed in (0, 1))
+    again, other = (caption_set(CHARACTERS, seed) for seed in (0, 1))
     assert torch.equal(captions.dataset.images, again.dataset.images)
     assert torch.equal(captions.foils, again.foils)
     assert not torch.equal(captions.dataset.images, other.dataset.images)

@@ -1,6 +1,7 @@
 import pytest
 import torch
 from avalanche.benchmarks import GenericCLScenario
+from image_data import pixels
 
 from avl_pegp.benchmarks import CAPTION_DOMAINS, SCENE_DOMAINS, captioned_domains
 from avl_pegp.benchmarks.named_characters import NAMES
@@ -18,10 +19,6 @@ WORDS = {
 @pytest.fixture(scope="module")
 def benchmark() -> GenericCLScenario:
     return captioned_domains(characters="AB3")
-
-
-def pixels(experience) -> torch.Tensor:
-    return torch.stack([item[0] for item in experience.dataset])
 
 
 def said(caption: str) -> dict[str, str]:

@@ -8,18 +8,12 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from image_data import AS_THEY_ARE, facts
 from PIL import Image
 
 from avl_pegp.benchmarks import DataError, core50_classes, core50_instances
 
 TRAIN, TEST = (1, 2, 4, 5, 6, 8, 9, 11), (3, 7, 10)
-
-
-def as_is(image):
-    return image
-
-
-AS_THEY_ARE = {"train_transform": as_is, "eval_transform": as_is}
 
 
 def contents(experience) -> Counter:
@@ -53,12 +47,7 @@ def test_an_experience_is_a_session(
     assert benchmark.domains == tuple(f"s{session}" for session in TRAIN)
     for experience, session in zip(benchmark.train_stream, TRAIN, strict=True):
         assert contents(experience) == frames(root, [session], per_label)
-    assert benchmark.data == {
-        "train_images": 1200,
-        "test_images": 450,
-        "images": 1650,
-        "converted": 0,
-    }
+    assert benchmark.data == facts(1200, 450)
 
 
 @pytest.mark.parametrize(("categories", "per_label"), [(False, 1), (True, 5)])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from image_data import AS_THEY_ARE
 from PIL import Image
 
 from avl_pegp.benchmarks import (
@@ -28,13 +29,6 @@ from avl_pegp.benchmarks import (
 from avl_pegp.benchmarks.data import ImageDataset
 
 
-def as_is(image):
-    return image
-
-
-AS_IS = {"train_transform": as_is, "eval_transform": as_is}
-
-
 def contents(stream) -> Counter:
     """All images, and what the benchmark calls their classes."""
     names = stream.benchmark.class_names
@@ -51,8 +45,8 @@ def cub(miniature: Callable[[str], Path]) -> ImageData:
 
 
 def test_si_blurry_shares_out_a_data_set_on_disk(cub: ImageData) -> None:
-    blurry = blurry_incremental(cub, 5, disjoint=0.4, blurry=0.5, order_seed=3, **AS_IS)
-    split = class_incremental(cub, 5, **AS_IS)
+    blurry = blurry_incremental(cub, 5, disjoint=0.4, blurry=0.5, order_seed=3, **AS_THEY_ARE)
+    split = class_incremental(cub, 5, **AS_THEY_ARE)
     for stream in ("train_stream", "test_stream"):
         assert contents(getattr(blurry, stream)) == contents(getattr(split, stream))
     tasks = si_blurry(cub.train.targets, 5, 0.4, 0.5, generator=torch.Generator().manual_seed(3))
@@ -79,7 +73,10 @@ def test_folders_of_ones_own_are_seen_once_in_pieces(tmp_path: Path) -> None:
         for i in range(6):
             Image.new("RGB", (8, 8), (ord(name[0]), i, 0)).save(tmp_path / name / f"{i}.png")
     data = read_image_folder(tmp_path, test_fraction=0.3)
-    for benchmark in (class_incremental(data, 3, **AS_IS), blurry_incremental(data, 3, **AS_IS)):
+    for benchmark in (
+        class_incremental(data, 3, **AS_THEY_ARE),
+        blurry_incremental(data, 3, **AS_THEY_ARE),
+    ):
         online = online_benchmark(benchmark, batch_size=3)
         pieces = [piece.dataset for piece in online.train_stream]
         assert len(pieces) == len(online.train_stream) >= 4
@@ -91,8 +88,8 @@ def test_folders_of_ones_own_are_seen_once_in_pieces(tmp_path: Path) -> None:
 def test_domains_are_learned_one_by_one_or_pooled(miniature: Callable[[str], Path]) -> None:
     data = read_core50(miniature("core50"))
     pooled, drawn = (
-        class_incremental(data, 10, **AS_IS),
-        domain_incremental(data, order_seed=1, **AS_IS),
+        class_incremental(data, 10, **AS_THEY_ARE),
+        domain_incremental(data, order_seed=1, **AS_THEY_ARE),
     )
     assert sorted(drawn.domains) == sorted(data.parts) != list(drawn.domains)
     for stream in ("train_stream", "test_stream"):
@@ -126,7 +123,7 @@ def test_an_image_is_what_its_data_set_says_unless_a_transform_is_given() -> Non
     data = read_digits()
     for stream in (class_incremental, blurry_incremental):
         usual = stream(data, 2).train_stream[0].dataset[0][0]
-        own = stream(data, 2, train_transform=as_is).train_stream[0].dataset[0][0]
+        own = stream(data, 2, **AS_THEY_ARE).train_stream[0].dataset[0][0]
         assert torch.equal(usual, normalise(own))
 
 

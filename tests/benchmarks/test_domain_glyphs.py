@@ -7,6 +7,7 @@ from avalanche.evaluation.metrics import accuracy_metrics
 from avalanche.logging import BaseLogger
 from avalanche.training.plugins import EvaluationPlugin
 from avalanche.training.supervised import Naive
+from image_data import pixels
 from torch import nn
 
 from avl_pegp.benchmarks import (
@@ -30,10 +31,6 @@ SMALL = {"n_classes": 6, "train_per_class": 3, "test_per_class": 2}
 @pytest.fixture(scope="module")
 def benchmark() -> GenericCLScenario:
     return domain_glyphs(**SMALL)
-
-
-def pixels(experience) -> torch.Tensor:
-    return torch.stack([item[0] for item in experience.dataset])
 
 
 def test_every_experience_has_all_classes_of_one_domain(benchmark: GenericCLScenario) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from image_data import facts
 from PIL import Image
 
 from avl_pegp.benchmarks import DataError, data, image_folder
@@ -99,14 +100,7 @@ def test_facts_for_the_record_count_images_and_converted_ones(parts: Path) -> No
     paint(parts / "test" / "fox" / "clear.png", mode="RGBA")
     data = image_folder(parts, n_experiences=2).data
     assert data == json.loads(json.dumps(data))
-    assert data == {
-        "train_images": 13,
-        "test_images": 9,
-        "images": 22,
-        "converted": 2,
-        "converted_L": 1,
-        "converted_RGBA": 1,
-    }
+    assert data == facts(13, 9, converted=2, converted_L=1, converted_RGBA=1)
 
 
 @pytest.mark.parametrize(

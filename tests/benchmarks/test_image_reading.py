@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from avl_pegp.benchmarks import DATASETS, DataError, ImageFiles, check_images, image_folder
+from avl_pegp.benchmarks import DataError, ImageFiles, check_images, image_folder
 
 ORIENTATION = 0x0112
 #: The image as it is meant, from what lies in the file, by orientation.
@@ -76,34 +76,6 @@ def test_images_of_ones_own_are_turned_and_counted(tmp_path: Path) -> None:
     assert benchmark.data["exif_turned"] == 4
     sizes = [tuple(x[0]) for s in benchmark.streams.values() for e in s for x in e.dataset]
     assert sorted(sizes) == [(2, 3)] * 4 + [(3, 2)] * 4
-
-
-FOLDERS = {
-    "core50_classes": ("core50", "core50_128x128/s1/o1"),
-    "core50_instances": ("core50", "core50_128x128/s1/o1"),
-    "domainnet": ("domainnet", "clipart/class_000"),
-    "split_cub200": ("cub200", "CUB_200_2011/images"),
-    "split_domainnet": ("domainnet", "clipart/class_000"),
-    "split_imagenet100": ("imagenet100", "train"),
-    "split_imagenet_r": ("imagenet_r", "imagenet-r"),
-    "split_tiny_imagenet": ("tiny_imagenet", "tiny-imagenet-200/train"),
-}
-
-
-@pytest.mark.parametrize("name", FOLDERS)
-def test_published_data_is_read_as_the_field_reads_it(
-    miniature, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    made = []
-    make = ImageFiles.__init__
-
-    def noted(self, *args, **options) -> None:
-        make(self, *args, **options)
-        made.append(self.upright)
-
-    monkeypatch.setattr(ImageFiles, "__init__", noted)
-    DATASETS[name](data_root=miniature(FOLDERS[name][0]))
-    assert set(made) == {False}
 
 
 @pytest.mark.filterwarnings("error")

@@ -1,6 +1,7 @@
 import pytest
 import torch
 from avalanche.benchmarks import GenericCLScenario
+from image_data import pixels
 
 from avl_pegp.benchmarks import NAMED_DATASETS, named_datasets
 from avl_pegp.benchmarks.digits import load_parts
@@ -22,10 +23,6 @@ CLASSES = {
 @pytest.fixture(scope="module")
 def benchmark() -> GenericCLScenario:
     return named_datasets(**SMALL)
-
-
-def pixels(experience) -> torch.Tensor:
-    return torch.stack([item[0] for item in experience.dataset])
 
 
 def test_every_experience_is_a_data_set_with_classes_of_its_own(

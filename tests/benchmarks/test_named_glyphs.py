@@ -101,24 +101,3 @@ def test_the_seed_decides_the_pixels(benchmark: NCScenario) -> None:
     for kind, (data, _) in benchmark.untouched.items():
         assert torch.equal(pixels(data), pixels(again.untouched[kind][0]))
         assert not torch.equal(pixels(data), pixels(other.untouched[kind][0]))
-
-
-def test_task_labels_are_the_experiences() -> None:
-    labelled = named_glyphs(task_labels=True, **SMALL)
-    assert [experience.task_labels for experience in labelled.test_stream] == [
-        [i] for i in range(10)
-    ]
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"n_experiences": 4}, "n_experiences=4"),
-        ({"class_order": [0]}, "class_order"),
-        ({"train_per_class": 0}, "train_per_class=0"),
-        ({"class_order": list(range(50)), "order_seed": 1}, "one of the two"),
-    ],
-)
-def test_wrong_arguments_are_refused(options: dict, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        named_glyphs(**options)

@@ -2,12 +2,14 @@
 
 import inspect
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
+from image_data import facts
 
-from avl_pegp.benchmarks import BENCHMARKS, DATASETS, DataError, create_benchmark
+from avl_pegp.benchmarks import BENCHMARKS, DATASETS, DataError, ImageFiles, create_benchmark
 from avl_pegp.plugins.experience import classes_of
 
 FEW = {"train_per_class": 3, "test_per_class": 1, "characters": "AB"}
@@ -59,6 +61,34 @@ def test_every_item_is_a_normalised_image_and_a_label(name: str) -> None:
         assert isinstance(label, int)
 
 
+@pytest.mark.parametrize("name", ["named_glyphs", "shifted_glyphs"])
+def test_task_labels_are_the_experiences_when_asked_for(name: str) -> None:
+    for asked, expected in ((True, [[i] for i in range(10)]), (False, [[0]] * 10)):
+        stream = build(name, task_labels=asked).test_stream
+        assert [experience.task_labels for experience in stream] == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("named_glyphs", {"n_experiences": 4}, "n_experiences=4"),
+        ("shifted_glyphs", {"n_experiences": 9}, "n_experiences=9"),
+        *(
+            (name, options, message)
+            for name in ("named_glyphs", "shifted_glyphs")
+            for options, message in (
+                ({"class_order": [0]}, "class_order"),
+                ({"train_per_class": 0}, "train_per_class=0"),
+                ({"class_order": [0], "order_seed": 1}, "one of the two"),
+            )
+        ),
+    ],
+)
+def test_wrong_arguments_are_refused(name: str, options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        create_benchmark(name, **options)
+
+
 # The miniature that each data set is read from, and the options that it needs besides.
 MINIATURES = {
     "core50_classes": ("core50", {}),
@@ -103,6 +133,15 @@ def test_a_data_set_on_disk_is_an_ordinary_benchmark(data_set, name: str) -> Non
         assert classes_of(train) == classes_of(test) == set(test.dataset.targets)
 
 
+@pytest.mark.parametrize(("name", "size"), [("split_cub200", 40), ("split_tiny_imagenet", 20)])
+def test_200_classes_are_split_evenly_and_none_lacks_an_image(data_set, name: str, size) -> None:
+    benchmark = data_set(name)
+    for stream, count in ((benchmark.train_stream, 2), (benchmark.test_stream, 1)):
+        found = [Counter(experience.dataset.targets) for experience in stream]
+        assert found == [dict.fromkeys(range(i, i + size), count) for i in range(0, 200, size)]
+    assert benchmark.data == facts(400, 200)
+
+
 @pytest.mark.parametrize("name", DATASETS)
 def test_a_data_set_gives_images_as_its_transforms_say(data_set, name: str) -> None:
     usual = data_set(name)
@@ -138,6 +177,22 @@ def test_every_image_on_disk_is_in_one_experience(data_set, miniature, name: str
         if p.suffix in (".jpg", ".png", ".JPEG")
     ]
     assert data["train_images"] + data["test_images"] == data["images"] == len(on_disk)
+
+
+@pytest.mark.parametrize("name", sorted(DATASETS.keys() - {"split_cifar100", "image_folder"}))
+def test_published_data_is_read_as_the_field_reads_it(
+    data_set, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    made = []
+    make = ImageFiles.__init__
+
+    def noted(self, *args, **options) -> None:
+        make(self, *args, **options)
+        made.append(self.upright)
+
+    monkeypatch.setattr(ImageFiles, "__init__", noted)
+    data_set(name)
+    assert set(made) == {False}
 
 
 @pytest.mark.parametrize("name", DATASETS)

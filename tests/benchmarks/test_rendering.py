@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from avl_pegp.benchmarks.rendering import FONTS, check_counts, draw_glyph, render_glyphs
+from avl_pegp.benchmarks.rendering import FONTS, draw_glyph, render_both, render_glyphs
 
 
 def test_images_are_uint8_and_sorted_by_label() -> None:
@@ -81,4 +81,4 @@ def test_arguments_out_of_range_are_refused(arguments: dict, message: str) -> No
 @pytest.mark.parametrize(("counts", "message"), [((0, 1), "train_per_"), ((1, -1), "test_per_")])
 def test_no_images_are_refused(counts: tuple[int, int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        check_counts(*counts)
+        render_both(pytest.fail, *counts, seed=0)

@@ -57,25 +57,3 @@ def test_a_class_order_takes_the_styles_along() -> None:
     source, _ = render_glyphs(GLYPHS, 1, seed=0, variation=DARK_INK)
     inverted = pixels(benchmark.train_stream[1])
     assert torch.equal(inverted, 255 - source[56:63].flip(0))
-
-
-def test_task_labels_are_the_experiences(benchmark: NCScenario) -> None:
-    labelled = shifted_glyphs(train_per_class=1, test_per_class=1, task_labels=True)
-    assert [experience.task_labels for experience in labelled.test_stream] == [
-        [i] for i in range(10)
-    ]
-    assert [experience.task_labels for experience in benchmark.test_stream] == [[0]] * 10
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"n_experiences": 9}, "n_experiences=9"),
-        ({"class_order": [0]}, "class_order"),
-        ({"train_per_class": 0}, "train_per_class=0"),
-        ({"class_order": list(range(70)), "order_seed": 1}, "one of the two"),
-    ],
-)
-def test_wrong_arguments_are_refused(options: dict, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        shifted_glyphs(**options)

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import shutil
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from image_data import AS_THEY_ARE, edit
 from miniature import write_tiny_imagenet
 from PIL import Image
 
@@ -19,35 +19,12 @@ def tiny(tmp_path: Path) -> Path:
     return tmp_path / "tiny-imagenet-200"
 
 
-def edit(file: Path, old: str, new: str) -> None:
-    text = file.read_text()
-    assert text.count(old) == 1
-    file.write_text(text.replace(old, new))
-
-
-def as_is(image):
-    return image
-
-
-def test_there_are_ten_experiences_of_twenty_classes(miniature: Callable[[str], Path]) -> None:
-    benchmark = split_tiny_imagenet(miniature("tiny_imagenet"))
-    for stream, count in ((benchmark.train_stream, 2), (benchmark.test_stream, 1)):
-        found = [Counter(experience.dataset.targets) for experience in stream]
-        assert found == [dict.fromkeys(range(i, i + 20), count) for i in range(0, 200, 20)]
-    assert benchmark.data == {
-        "train_images": 400,
-        "test_images": 200,
-        "images": 600,
-        "converted": 0,
-    }
-
-
 def test_labels_are_in_the_order_of_wnids_and_named_by_words(
     miniature: Callable[[str], Path],
 ) -> None:
     """The miniature's list begins with its class 101; words.txt counts from 0."""
     root = miniature("tiny_imagenet")
-    benchmark = split_tiny_imagenet(root, 200, train_transform=as_is, eval_transform=as_is)
+    benchmark = split_tiny_imagenet(root, 200, **AS_THEY_ARE)
     assert benchmark.class_names[:2] == ("thing 100", "thing 101")
     assert benchmark.class_names[100] == "thing 0"
     folder = root / "tiny-imagenet-200"
@@ -68,38 +45,6 @@ def test_grey_images_are_converted_and_counted(tiny: Path) -> None:
     file = tiny / "val" / "images" / "val_3.JPEG"
     Image.open(file).convert("L").save(file)
     assert split_tiny_imagenet(tiny.parent).data["converted_L"] == 1
-
-
-@pytest.mark.parametrize(
-    ("file", "old", "new", "message"),
-    [
-        ("wnids.txt", "n00000007\n", "", "wnids.txt lists 199 classes in 199 lines instead of 200"),
-        ("wnids.txt", "n00000007\n", "n00000008\n", "lists 199 classes in 200 lines"),
-        ("wnids.txt", "n00000007\n", "n00000300\n", "both have n00000007, n00000300 .2 in all"),
-        ("words.txt", "n00000007\t", "n00000999\t", r"words.txt does not name n00000007 \(1 in"),
-        (
-            "val/val_annotations.txt",
-            "\tn00000007\t",
-            "\tn00000300\t",
-            "does not have .*: n00000300",
-        ),
-        ("val/val_annotations.txt", "\tn00000007\t", "\tn00000008\t", "no test image: thing 6"),
-        ("val/val_annotations.txt", "val_6.JPEG\t", "val_7.JPEG\t", "more than once: val_7.JPEG"),
-        (
-            "val/val_annotations.txt",
-            "val_6.JPEG\tn00000007\t0\t0\t31\t31\n",
-            "",
-            "class of .*val_6",
-        ),
-        ("val/val_annotations.txt", "val_6.JPEG\t", "val_x.JPEG\t", "class of images/val_6.JPEG"),
-    ],
-)
-def test_lists_that_do_not_fit_are_refused(
-    tiny: Path, file: str, old: str, new: str, message: str
-) -> None:
-    edit(tiny / file, old, new)
-    with pytest.raises(DataError, match=message):
-        split_tiny_imagenet(tiny.parent)
 
 
 @pytest.mark.parametrize(

@@ -3,136 +3,18 @@
 from __future__ import annotations
 
 import pytest
-import torch
 from avalanche.benchmarks import (
     benchmark_from_datasets,
     nc_benchmark,
     ni_benchmark,
     split_online_stream,
 )
-from avalanche.benchmarks.utils import as_classification_dataset
-from avalanche.logging import BaseLogger
-from avalanche.training.plugins import EvaluationPlugin
-from avalanche.training.supervised import JointTraining, Naive
-from torch import nn
-from torch.utils.data import TensorDataset
+from avalanche.training.supervised import JointTraining
+from courses import LABELS, PER_CLASS, VIEWS, Course, OnlyTheLast, Right, data, four_tasks, part
 
 from avl_pegp.benchmarks.domain_incremental import from_datasets
 from avl_pegp.evaluation import AccuracyImage, AccuracyMatrices
 from avl_pegp.evaluation import metrics as numbers
-from avl_pegp.plugins.experience import classes_of, origin_of
-
-PER_CLASS = 5
-LABELS = torch.arange(8).repeat_interleave(PER_CLASS)
-VIEWS = {"class_incremental": "ClassIncremental", "task_aware": "TaskAware"}
-
-
-class Drawn(nn.Module):
-    """Logits that are drawn for each sample anew after each training, its number being its input."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.unused = nn.Parameter(torch.zeros(()))
-        self.now = 0
-
-    def forward(self, x):
-        generator = torch.Generator().manual_seed(self.now)
-        drawn = torch.randn(len(LABELS), 8, generator=generator)
-        return drawn[x.flatten().long()] + self.unused
-
-
-class OnlyTheLast(Drawn):
-    """Right about the task of this number; takes the two classes of another for each other."""
-
-    def forward(self, x):
-        right = LABELS[x.flatten().long()]
-        answers = torch.where(right // 2 == self.now, right, right ^ 1)
-        return nn.functional.one_hot(answers, 8) + self.unused
-
-
-class Right(Drawn):
-    """Right about everything."""
-
-    def forward(self, x):
-        return nn.functional.one_hot(LABELS[x.flatten().long()], 8) + self.unused
-
-
-class Kept(BaseLogger):
-    def __init__(self):
-        super().__init__()
-        self.values: dict[str, object] = {}
-
-    def log_metrics(self, metric_values):
-        self.values.update({value.name: value.value for value in metric_values})
-
-
-def part(first, size, step):
-    """Samples, as an Avalanche dataset: each is its own number."""
-    chosen = torch.arange(first, min(first + size, len(LABELS)), step)
-    dataset = TensorDataset(chosen.float()[:, None], LABELS[chosen])
-    dataset.targets = LABELS[chosen].tolist()
-    return as_classification_dataset(dataset)
-
-
-def data():
-    return part(0, len(LABELS), 1)
-
-
-def four_tasks(**options):
-    order = {"shuffle": False, "fixed_class_order": list(range(8)), "task_labels": False}
-    return nc_benchmark(data(), data(), 4, **order, **options)
-
-
-class Course:
-    """A strategy, what its matrices hold, and what they should, written down beside it."""
-
-    def __init__(self, tasks, model=None, strategy=Naive, metrics=(), **options):
-        self.accuracy, self.logged, self.model = AccuracyMatrices(tasks), Kept(), model or Drawn()
-        self.strategy = strategy(
-            model=self.model,
-            optimizer=torch.optim.SGD(self.model.parameters(), lr=0.0),
-            criterion=nn.CrossEntropyLoss(),
-            train_mb_size=3,
-            eval_mb_size=4,
-            evaluator=EvaluationPlugin(self.accuracy, *metrics, loggers=[self.logged]),
-            **options,
-        )
-        self.seen: set[int] = set()
-        self.by_hand: dict[tuple[str, int, int], float] = {}
-
-    def train(self, experience, state=None, eval_streams=()):
-        self.strategy.train(experience, eval_streams=list(eval_streams))
-        self.model.now = self.model.now + 1 if state is None else state
-        self.seen |= classes_of(origin_of(experience))
-
-    def evaluate(self, stream, row):
-        self.strategy.eval(stream)
-        for e in stream:
-            for view in VIEWS:
-                self.by_hand[view, row, e.current_experience] = self.count(e, view)
-
-    def count(self, experience, view):
-        """The share of right answers, sample by sample."""
-        own = classes_of(experience)
-        allowed = sorted(own if view == "task_aware" else own | self.seen)
-        right = []
-        for x, y, *_ in experience.dataset:
-            logits = self.model(torch.as_tensor(x).reshape(1, 1))[0]
-            right.append(max(allowed, key=lambda c, logits=logits: logits[c].item()) == y)
-        return sum(right) / len(right)
-
-    def expected(self, view, order, size):
-        """The matrix where row i was written down after ``order[i]``."""
-        matrix = [[None] * size for _ in range(size)]
-        for i, row in enumerate(order):
-            for j, column in enumerate(order[: i + 1]):
-                matrix[i][j] = self.by_hand.get((view, row, column))
-        return matrix
-
-    def stream_numbers(self, stream="test"):
-        """What was logged of a stream, but for the accuracies of each experience and images."""
-        end = f"/eval_phase/{stream}_stream"
-        return {k.removesuffix(end): v for k, v in self.logged.values.items() if k.endswith(end)}
 
 
 def numbers_of(matrix):

@@ -114,3 +114,22 @@ def test_a_file_in_a_folder_that_is_not_there_cannot_be_written(tmp_path):
     ):
         pytest.fail("no such folder")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_folder_is_accepted_and_a_new_one_made(tmp_path):
+    assert prepare_folder(tmp_path) == tmp_path
+    assert prepare_folder(tmp_path / "a" / "b").is_dir()
+    assert list((tmp_path / "a" / "b").iterdir()) == []
+
+
+def test_a_folder_with_files_is_refused(tmp_path):
+    (tmp_path / "results.json").touch()
+    with pytest.raises(ValueError, match="it holds other files"):
+        prepare_folder(tmp_path)
+
+
+def test_a_place_that_cannot_be_written_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(ValueError, match="can't be written"):
+            prepare_folder(place)

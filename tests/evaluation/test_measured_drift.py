@@ -85,7 +85,7 @@ def test_where_branches_start_anew_features_and_logits_alone_are_told():
 
 
 @pytest.mark.parametrize("boundaries", [True, False])
-def test_online_streams_are_looked_at_where_bases_have_grown(boundaries):
+def test_online_streams_are_looked_at_where_bases_were_extended(boundaries):
     parts = controlled(LoRA(16), energy=0.9, every=2, train_epochs=1)
     by_loop(parts.strategy, online(4, boundaries))
     metered, measured = parts.logger.of("MeteredDrift"), parts.logger.of("MeasuredDrift")

@@ -11,12 +11,18 @@ from avl_pegp.evaluation import (
     backward_transfer,
     forgetting,
     forward_transfer,
+    transfer_avg_last,
 )
 
 MATRIX = [
     [0.8, None, None],
     [0.9, 0.6, None],
     [0.5, 0.7, 0.4],
+]
+FULL = [
+    [0.9, 0.4, 0.3],
+    [0.7, 0.8, 0.2],
+    [0.6, 0.5, 0.7],
 ]
 
 
@@ -67,3 +73,37 @@ def test_forward_transfer_is_unknown_where_something_was_not_evaluated(ahead, in
 def test_an_experience_that_was_not_evaluated_is_named():
     with pytest.raises(ValueError, match=r"row 1 lacks \[0\]"):
         forgetting([[0.5, None], [None, 0.5]])
+
+
+def test_transfer_average_and_last_of_a_small_matrix():
+    numbers = transfer_avg_last(FULL)
+    assert numbers.transfer == pytest.approx((0.4 + (0.3 + 0.2) / 2) / 2)
+    assert numbers.average == pytest.approx(5.1 / 9)
+    assert numbers.last == pytest.approx(1.8 / 3)
+
+
+@given(
+    st.integers(2, 6).flatmap(lambda n: st.lists(st.floats(0, 1), min_size=n * n, max_size=n * n))
+)
+def test_transfer_average_and_last_of_any_matrix_are_numpys(entries):
+    size = round(len(entries) ** 0.5)
+    a = np.array(entries).reshape(size, size)
+    transfer, average, last = transfer_avg_last(a.tolist())
+    ahead = [np.mean([a[i, j] for i in range(j)]) for j in range(1, size)]
+    assert transfer == pytest.approx(np.mean(ahead))
+    assert (average, last) == pytest.approx((a.mean(), a[-1].mean()))
+
+
+@pytest.mark.parametrize(
+    ("matrix", "message"),
+    [
+        ([], "matrix has 0 rows"),
+        ([[0.5]], "matrix has 1 rows: Transfer is defined from two data sets on"),
+        ([[0.5, None], [0.5, 0.5]], r"matrix row 0 has 2 of 2 entries and lacks \[1\]"),
+        ([[0.5, 0.5], [0.5]], "matrix row 1 has 1 of 2 entries"),
+        ([[0.5, 0.5, 0.5], [0.5, 0.5, 0.5]], "matrix row 0 has 3 of 2 entries"),
+    ],
+)
+def test_a_matrix_that_is_not_full_is_refused(matrix, message):
+    with pytest.raises(ValueError, match=message):
+        transfer_avg_last(matrix)

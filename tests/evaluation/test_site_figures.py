@@ -43,11 +43,13 @@ def test_the_axis_counts_experiences_or_the_times_that_bases_grew(draw, entry):
     axis, _ = drawn(draw([entry] * 3, "title")).axes
     assert axis.get_xlabel() == "experiences learned"
     assert axis.lines[0].get_xdata().tolist() == [1, 2, 3]
-    axis, _ = drawn(draw([entry] * 3, "title", grown=[4, 5, 9])).axes
+    axis, _ = drawn(draw([entry] * 3, "title", extensions=[4, 5, 9])).axes
     assert axis.get_xlabel() == "times that bases grew"
     assert axis.lines[0].get_xdata().tolist() == [4, 5, 9]
-    with pytest.raises(ValueError, match="grown has 1 numbers for 3 entries of history: must be"):
-        draw([entry] * 3, "title", grown=[1])
+    with pytest.raises(
+        ValueError, match="extensions has 1 numbers for 3 entries of history: must be"
+    ):
+        draw([entry] * 3, "title", extensions=[1])
 
 
 def test_drift_leaves_out_what_has_no_place_on_a_logarithmic_scale():

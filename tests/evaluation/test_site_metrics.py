@@ -15,7 +15,7 @@ from avl_pegp import Adapter, LoRA, PEGPPlugin
 from avl_pegp.evaluation import pegp_metrics, site_metrics
 from avl_pegp.projection import Protection
 
-AT_GROWTH = {"Rank", "FreeDimensions", "CapturedEnergy"}
+AT_EXTENSION = {"Rank", "FreeDimensions", "CapturedEnergy"}
 IN_STEPS = {"RemovedShare", "RemovedGradientShare", "Leak", "Drift"}
 IMAGES = {"RankGrowth", "DriftOverTime", "AccuracyMatrix"}
 
@@ -180,14 +180,14 @@ def drawn_over(figures):
     return [(axis.get_xlabel(), axis.lines[0].get_xdata().tolist()) for axis in axes]
 
 
-def test_images_of_an_online_stream_count_the_growths_of_bases(figures):
+def test_images_of_an_online_stream_count_how_often_bases_were_extended(figures):
     plugin = PEGPPlugin(energy=0.9, every=2, progress=False)
     parts = inspected(plugin=plugin, train_epochs=1)
     by_stream(parts.strategy, online(4, boundaries=False))
     parts.strategy.eval(stream().test_stream)
-    grown = plugin.pegp.memory.experiences
-    assert grown > 3  # tasks
-    assert drawn_over(figures) == [("times that bases grew", [*range(1, grown + 1)])] * 2
+    extended = plugin.pegp.memory.experiences
+    assert extended > 3  # tasks
+    assert drawn_over(figures) == [("times that bases grew", [*range(1, extended + 1)])] * 2
 
 
 def test_images_count_on_from_what_was_loaded(figures):
@@ -203,7 +203,7 @@ def test_images_count_on_from_what_was_loaded(figures):
 
 def test_numbers_are_plain_where_loggers_choose_by_type():
     logger = run(inspected(every=1, train_epochs=1), experiences=2, evaluate=True)
-    for metric in AT_GROWTH | IN_STEPS:
+    for metric in AT_EXTENSION | IN_STEPS:
         values = [value for site in logger.of(metric).values() for value in site.values()]
         assert values and {type(value) for value in values} <= {int, float}, metric
         assert np.isfinite(values).all()
@@ -237,15 +237,17 @@ def test_metrics_only_look():
 
 @pytest.mark.parametrize("train", [by_stream, by_loop])
 @pytest.mark.parametrize("boundaries", [True, False])
-def test_online_streams_are_told_of_every_growth(train, boundaries):
+def test_online_streams_are_told_of_every_extension(train, boundaries):
     plugin = PEGPPlugin(energy=0.9, every=2, progress=False)
     parts = inspected(plugin=plugin, every=1, train_epochs=1)
     train(parts.strategy, online(4, boundaries))
     plugin.consolidate()
     parts.strategy.eval(stream().test_stream)
     ranks = parts.logger.of("Rank")[""]
-    grown = plugin.pegp.memory.experiences
-    assert grown >= 3 and grown - 1 <= len(ranks) <= grown  # two at the same iteration are one
+    extended = plugin.pegp.memory.experiences
+    assert (
+        extended >= 3 and extended - 1 <= len(ranks) <= extended
+    )  # two at the same iteration are one
     assert parts.logger.latest("Rank") == {
         "": sum(rank for rank, _ in plugin.ranks().values()),
         **{name: rank for name, (rank, _) in plugin.ranks().items()},

@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import cache, partial
 
 import pytest
+import recorded
 
 from avl_pegp.benchmarks import BENCHMARKS, DOMAINS
 from avl_pegp.benchmarks.captioned_domains import caption_set
@@ -22,7 +23,7 @@ GLYPHS = ("split_glyphs", "shifted_glyphs", "blurry_glyphs")
 def few_named_glyphs(make=BENCHMARKS["named_glyphs"], **options):
     """With captions of two characters only."""
     benchmark = make(**FEW, n_experiences=2, **options)
-    benchmark.matching = caption_set("Aπ", 0, "plain")
+    benchmark.matching = caption_set("Aπ", 0)
     return benchmark
 
 
@@ -91,20 +92,16 @@ def record(monkeypatch):
     monkeypatch.setattr(records, "versions", dict)  # looking them up takes its time
 
     def make(pet, method, seed, accuracy, forgetting=0.0, **fields):
-        given = {"setting": "class_incremental", "benchmark": "split_glyphs", "head": "lda"}
-        return Record.of(
-            **{"config": {}, **given, **fields},
-            pet=pet,
-            method=method,
-            seed=seed,
-            backbone="tiny_vit_32.latin",
-            accuracy_matrix=[[accuracy, None], [accuracy, accuracy]],
-            task_aware_accuracy_matrix=[[1.0, None], [1.0 - forgetting, 1.0]],
-            trainable_parameters=1,
-            train_seconds=0.0,
-            ranks={},
-            drift={},
-        )
+        usual = {
+            "benchmark": "split_glyphs",
+            "backbone": "tiny_vit_32.latin",
+            "accuracy_matrix": [[accuracy, None], [accuracy, accuracy]],
+            "task_aware_accuracy_matrix": [[1.0, None], [1.0 - forgetting, 1.0]],
+            "trainable_parameters": 1,
+            "train_seconds": 0.0,
+            **{name: {} for name in ("ranks", "drift", "config")},
+        }
+        return recorded.record(**{**usual, **fields}, pet=pet, method=method, seed=seed)
 
     return make
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from avalanche.benchmarks import nc_benchmark
 from avalanche.logging import BaseLogger
 from avalanche.training.plugins import EvaluationPlugin
 from avalanche.training.supervised import Naive
 from heads import UNTOLD, WRAPPED, LogProbabilities, OwnHead, built, layer_of, multitask
-from models import OPTIMIZERS, images, relative_change
+from models import OPTIMIZERS, relative_change
 from streams import online, stream
 from torch import nn
-from torch.utils.data import TensorDataset
 
 from avl_pegp.evaluation import AccuracyMatrices, MeasuredDrift
 from avl_pegp.plugins import ClassStatisticsPlugin, MaskedCrossEntropy, PEGPPlugin
@@ -99,18 +97,7 @@ def test_online_streams_find_it_with_the_first_minibatch(boundaries):
 
 def tasks(ids_from_zero, recurring=False):
     """Three tasks of two classes with task labels; the first comes again at the end if asked for."""
-    x, y = images(12, seed=3), torch.arange(6).repeat_interleave(2)
-    dataset = TensorDataset(x, y)
-    dataset.targets = y.tolist()
-    benchmark = nc_benchmark(
-        dataset,
-        dataset,
-        n_experiences=3,
-        task_labels=True,
-        shuffle=False,
-        fixed_class_order=list(range(6)),
-        class_ids_from_zero_in_each_exp=ids_from_zero,
-    )
+    benchmark = stream(2, task_labels=True, class_ids_from_zero_in_each_exp=ids_from_zero)
     train = list(benchmark.train_stream)
     return train + train[:1] if recurring else train, benchmark.test_stream
 

@@ -2,9 +2,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from avalanche.models import IncrementalClassifier
 from avalanche.training.supervised import Naive
-from models import answers, relative_change
+from models import Growing, answers, relative_change
 from streams import naive, online, stream
 
 from avl_pegp.plugins import PEGPPlugin
@@ -164,18 +163,6 @@ def test_a_model_that_trains_other_tensors_is_refused(method, change, message):
     change(parts.model)
     with pytest.raises(ValueError, match=message):
         parts.strategy.train(benchmark.train_stream[1], eval_streams=[])
-
-
-class Growing(torch.nn.Module):
-    """In float32, as Avalanche grows heads in nothing else."""
-
-    def __init__(self):
-        super().__init__()
-        self.features = torch.nn.Linear(3 * 32 * 32, 8)
-        self.classifier = IncrementalClassifier(8, initial_out_features=2)
-
-    def forward(self, x):
-        return self.classifier(self.features(x.float().flatten(1)).tanh())
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from models import OPTIMIZERS, answers, images, relative_change, small_vit, tune
+from models import OPTIMIZERS, answers, experiences, images, relative_change, small_vit, tune
 from torch import nn
 
 from avl_pegp.pet import LoRA, attach, pet_parameters
@@ -32,12 +32,7 @@ def test_absent_rows_stay_to_the_bit_and_recurring_ones_keep_their_answers(prote
 def test_recurring_rows_keep_their_answers_of_all_experiences(protected, memory):
     model, pegp, optimizer, old = protected(protection=Protection(memory=memory))
     before, start = answers(model, old, 2), rows_of(model)
-    for t, classes in enumerate([(2, 3), (0, 1)], start=2):
-        x = images(2, seed=t)
-        pegp.begin(classes)
-        tune(model, optimizer, pegp, x, torch.tensor(classes), steps=5)
-        pegp.gather([x])
-        pegp.extend()
+    experiences(model, optimizer, pegp, [(2, 3), (0, 1)], steps=5)
     assert not torch.allclose(rows_of(model)[:2], start[:2])
     assert relative_change(answers(model, old, 2), before) <= 1e-9
 

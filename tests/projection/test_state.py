@@ -6,7 +6,7 @@ import copy
 
 import pytest
 import torch
-from models import OPTIMIZERS, answers, images, small_vit, tune
+from models import OPTIMIZERS, answers, experiences, images, small_vit, tune
 from torch import nn
 
 from avl_pegp.pet import Adapter, LoRA, Prefix, Prompt, attach, pet_parameters
@@ -28,12 +28,7 @@ def goes_on(model, pegp):
     """Two more experiences, one with a class of before; what tells whether they were the same."""
     torch.manual_seed(7)  # a rebase draws
     optimizer = OPTIMIZERS["adamw_decay"](pet_parameters(model))
-    for t, classes in enumerate([(1, 2), (2, 3)], start=2):
-        x = images(2, seed=t)
-        pegp.begin(classes)
-        tune(model, optimizer, pegp, x, torch.tensor(classes), steps=4)
-        pegp.gather([x])
-        pegp.extend()
+    experiences(model, optimizer, pegp, [(1, 2), (2, 3)], steps=4)
     weights = torch.cat([p.detach().flatten() for p in model.parameters()])
     return weights, answers(model, images(2, seed=1), 6), str(pegp.ranks()), str(pegp.drift())
 

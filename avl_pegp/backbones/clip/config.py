@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,21 +52,18 @@ def config_of(name: str, options: dict[str, Any]) -> dict[str, Any]:
             raise TypeError(
                 f"{tower}={options[tower]!r}: must be a dict of values to replace, as {{'layers': 6}}"
             )
-    _check_options(options, open_clip.CLIP)
-    _check_options(options.get("vision_cfg", {}), open_clip.CLIPVisionCfg)
-    _check_options(options.get("text_cfg", {}), open_clip.CLIPTextCfg)
+    takers = (open_clip.CLIP, open_clip.CLIPVisionCfg, open_clip.CLIPTextCfg)
+    given = (options, *(options.get(tower, {}) for tower in _TOWERS))
+    for taker, values in zip(takers, given, strict=True):
+        known = inspect.signature(taker).parameters
+        for option, value in values.items():
+            if option not in known:
+                raise ValueError(
+                    f"{option}={value!r} is not an option of open_clip's {taker.__name__}: leave it "
+                    f"out, or choose from {', '.join(known)}"
+                )
     towers = {tower: {**config[tower], **options.get(tower, {})} for tower in _TOWERS}
     return {**config, **options, **towers}
-
-
-def _check_options(options: dict[str, Any], taker: type) -> None:
-    known = inspect.signature(taker).parameters
-    for option, value in options.items():
-        if option not in known:
-            raise ValueError(
-                f"{option}={value!r} is not an option of open_clip's {taker.__name__}: leave it out, "
-                f"or choose from {', '.join(known)}"
-            )
 
 
 def check_towers(name: str, config: dict[str, Any]) -> None:
@@ -78,26 +75,23 @@ def check_towers(name: str, config: dict[str, Any]) -> None:
     Example:
         >>> check_towers("ViT-B-32", config_of("ViT-B-32", {}))
     """
-    reason = next(_unsupported(config), None)
-    if reason is not None:
-        raise TypeError(
-            f"name={name!r} {reason}; supported are image towers that are vision transformers, "
-            "open_clip's or timm's, with open_clip's own text tower, for example ViT-B-16 or "
-            "ViT-B-16-SigLIP."
-        )
-
-
-def _unsupported(config: dict[str, Any]) -> Iterator[str]:
     vision, text = (config[tower] for tower in _TOWERS)
-    if "multimodal_cfg" in config:
-        yield "is a CoCa, which has a third tower"
-    if "hf_model_name" in text:
-        yield f"has the text tower {text['hf_model_name']} of the package transformers"
-    if isinstance(vision.get("layers"), list):
-        yield "has a ModifiedResNet as its image tower"
-    trunk = vision.get("timm_model_name")
-    if trunk and not timm.models.is_model_in_modules(trunk, _VISION_TRANSFORMERS):
-        yield f"has timm's {trunk} as its image tower, which is not a VisionTransformer"
+    trunk, of_text = vision.get("timm_model_name"), text.get("hf_model_name")
+    reasons = {
+        "is a CoCa, which has a third tower": "multimodal_cfg" in config,
+        f"has the text tower {of_text} of the package transformers": "hf_model_name" in text,
+        "has a ModifiedResNet as its image tower": isinstance(vision.get("layers"), list),
+        f"has timm's {trunk} as its image tower, which is not a VisionTransformer": (
+            trunk and not timm.models.is_model_in_modules(trunk, _VISION_TRANSFORMERS)
+        ),
+    }
+    for reason, holds in reasons.items():
+        if holds:
+            raise TypeError(
+                f"name={name!r} {reason}; supported are image towers that are vision transformers, "
+                "open_clip's or timm's, with open_clip's own text tower, for example ViT-B-16 or "
+                "ViT-B-16-SigLIP."
+            )
 
 
 def check_activation(name: str, config: dict[str, Any], tag: str) -> None:

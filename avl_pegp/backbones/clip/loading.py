@@ -121,7 +121,9 @@ def _create_of_open_clip(
         check_activation(name, config, tag)
     file = download(name, tag) if tag else pretrained
     weights = None if isinstance(file, bool) else read_clip_weights(Path(file))
-    clip = _built(config)
+    # Not by open_clip.create_model, which talks to the root logger and to hubs.
+    kind = open_clip.CustomTextCLIP if config.pop("custom_text", False) else open_clip.CLIP
+    clip = kind(**config)
     if "image_size" in options.get("vision_cfg", {}) and "timm_model_name" in config["vision_cfg"]:
         clip.visual.set_input_size(clip.visual.image_size)  # timm's towers are born with their own
     open_clip.model.set_model_preprocess_cfg(
@@ -131,13 +133,6 @@ def _create_of_open_clip(
     if weights is not None:
         load_clip(clip, weights)
     return clip, tokenizer
-
-
-def _built(config: dict[str, Any]) -> Any:
-    """Not by ``open_clip.create_model``, which talks to the root logger and to hubs."""
-    arguments = {key: value for key, value in config.items() if key != "custom_text"}
-    kind = open_clip.CustomTextCLIP if config.get("custom_text") else open_clip.CLIP
-    return kind(**arguments)
 
 
 _SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
@@ -226,6 +221,8 @@ def _check_packed(complaint: str, tensors: Mapping[str, Tensor], own: Mapping[st
     if IDS not in tensors or ROWS not in tensors:
         return
     ids, rows, table = tensors[IDS], tensors[ROWS], own.get(TABLE)
+    size = 0 if table is None else len(table)
+    outside, repeated = int(((ids < 0) | (ids >= size)).sum()), ids.numel() - ids.unique().numel()
     faults = {
         f"{TABLE} besides {ROWS}": TABLE in tensors,
         f"{IDS} of {ids.dtype}": ids.is_floating_point() or ids.dtype == torch.bool,
@@ -233,13 +230,10 @@ def _check_packed(complaint: str, tensors: Mapping[str, Tensor], own: Mapping[st
             ids.ndim != 1 or rows.ndim != 2 or len(ids) != len(rows)
         ),
         f"{ROWS} for a model that has no {TABLE}": table is None,
+        f"{outside} {IDS} outside 0 to {size - 1}": table is not None and outside,
+        f"{repeated} {IDS} more than once": repeated,
     }
     found = [fault for fault, is_there in faults.items() if is_there]
-    if not found and table is not None:
-        outside = int(((ids < 0) | (ids >= len(table))).sum())
-        repeated = len(ids) - len(ids.unique())
-        found += [f"{outside} {IDS} outside 0 to {len(table) - 1}"] * bool(outside)
-        found += [f"{repeated} {IDS} more than once"] * bool(repeated)
     if found:
         raise WeightsError(
             f"{complaint}: it has {', '.join(found)}. Save the model's state_dict(), whose token "

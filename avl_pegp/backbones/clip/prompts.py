@@ -77,10 +77,9 @@ class ClassPrompts:
         """All prompts; with a context what stands after it, and the start."""
         if context_length in self._words:
             return self._words[context_length]
-        if context_length is None:
-            room, texts = self.room, [self.template.replace("{}", name) for name in self.names]
-        else:
-            room, texts = self.room - context_length, [name + self._closing for name in self.names]
+        room = self.room - (context_length or 0)
+        opening = self.template.partition("{}")[0] if context_length is None else ""
+        texts = [opening + name + self._closing for name in self.names]
         tokens = tokenise(self.tokenizer, texts, room)[:, :room]
         if not tokens.is_meta:  # the model may leave that device
             self._words[context_length] = tokens

@@ -82,15 +82,13 @@ class TextTower:
 
     def tensors(self) -> Iterator[Tensor]:
         """All that the features depend on."""
-        for part in (self.root.token_embedding, self.root.transformer, self.root.ln_final):
-            yield from part.parameters()
-            yield from part.buffers()
-        yield self.root.positional_embedding
-        projection = self.root.text_projection
-        if isinstance(projection, nn.Linear):
-            yield from projection.parameters()
-        elif projection is not None:
-            yield projection
+        root = self.root
+        for part in (root.token_embedding, root.transformer, root.ln_final, root.text_projection):
+            if isinstance(part, nn.Module):
+                yield from (*part.parameters(), *part.buffers())
+            elif part is not None:
+                yield part
+        yield root.positional_embedding
 
 
 @dataclass(frozen=True, eq=False)

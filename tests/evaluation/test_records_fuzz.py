@@ -8,6 +8,7 @@ import random
 
 import numpy as np
 import pytest
+from recorded import record
 
 from avl_pegp.evaluation import Record, read_records, write_records
 
@@ -21,21 +22,12 @@ def file(tmp_path):
     given = {
         "accuracy_matrix": MATRIX,
         "task_aware_accuracy_matrix": TOLD,
-        "setting": "class_incremental",
-        "benchmark": "split_digits",
-        "backbone": "tiny",
-        "pet": "lora",
-        "method": "pegp",
-        "head": "lda",
-        "trainable_parameters": 30,
-        "train_seconds": 12.5,
         "forward_transfer": 0.125,
         "ranks": {"a": (1, 2), "b": (0, 8)},
-        "drift": {"a": 0.5, "b": float("nan")},
         "config": {"job": {"options": {"n": 3}, "training": {"epochs": 5}}, "lr": 0.5},
         "zero_shot": {"accuracy": [0.8, 0.7], "transfer": 0.6},
     }
-    write_records([Record.of(seed=seed, **given) for seed in (1, 2)], tmp_path / "results.json")
+    write_records([record(seed=seed, **given) for seed in (1, 2)], tmp_path / "results.json")
     return tmp_path / "results.json"
 
 
@@ -46,30 +38,30 @@ def read_or_refused(path):
     except ValueError as error:
         assert str(path) in str(error)
         return []
-    for record in records:
-        require_right(record)
-        require_right(Record(**json.loads(json.dumps(vars(record), allow_nan=False))))
+    for found in records:
+        require_right(found)
+        require_right(Record(**json.loads(json.dumps(vars(found), allow_nan=False))))
     return records
 
 
-def require_right(record):
-    views = {"": record.accuracy_matrix, "task_aware_": record.task_aware_accuracy_matrix}
+def require_right(found):
+    views = {"": found.accuracy_matrix, "task_aware_": found.task_aware_accuracy_matrix}
     for view, matrix in views.items():
         a = np.array(matrix, dtype=float)
         seen = np.tril(np.ones(a.shape, dtype=bool))
         assert ((a[seen] >= 0) & (a[seen] <= 1)).all()
         best = [a[j:-1, j].max() - a[-1, j] for j in range(len(a) - 1)] or [0.0]
-        assert getattr(record, f"{view}average_accuracy") == pytest.approx(a[-1].mean(), abs=1e-9)
-        assert getattr(record, f"{view}forgetting") == pytest.approx(np.mean(best), abs=1e-9)
-    a = np.array(record.accuracy_matrix, dtype=float)
+        assert getattr(found, f"{view}average_accuracy") == pytest.approx(a[-1].mean(), abs=1e-9)
+        assert getattr(found, f"{view}forgetting") == pytest.approx(np.mean(best), abs=1e-9)
+    a = np.array(found.accuracy_matrix, dtype=float)
     moved = (a[-1] - a.diagonal())[:-1] if len(a) > 1 else np.zeros(1)
-    assert record.backward_transfer == pytest.approx(moved.mean(), abs=1e-9)
+    assert found.backward_transfer == pytest.approx(moved.mean(), abs=1e-9)
     rows = [a[i, : i + 1].mean() for i in range(len(a))]
-    assert record.average_incremental_accuracy == pytest.approx(np.mean(rows), abs=1e-9)
-    assert 0 <= record.seed < 2**32
-    assert record.trainable_parameters >= 0 <= record.train_seconds
-    assert all(0 <= held <= of for held, of in record.ranks.values())
-    assert all(d is None or d >= 0 for d in record.drift.values())
+    assert found.average_incremental_accuracy == pytest.approx(np.mean(rows), abs=1e-9)
+    assert 0 <= found.seed < 2**32
+    assert found.trainable_parameters >= 0 <= found.train_seconds
+    assert all(0 <= held <= of for held, of in found.ranks.values())
+    assert all(d is None or d >= 0 for d in found.drift.values())
 
 
 def places(value, path=()):

@@ -4,13 +4,15 @@
     python experiments/class_incremental.py --benchmark split_cub200 --data-root miniatures/cub200 ...
 
 A miniature has all classes (and domains, sessions, lists) of the original but two or three images of
-32x32 pixels in each: a pattern of the class under noise. Numbers that come out of it mean nothing.
+32x32 pixels (Fashion-MNIST's have 28x28) in each: a pattern of the class under noise. Numbers that
+come out of it mean nothing.
 ``NAME`` lies in ``DIR/NAME``. The same seed writes the same files.
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
 import hashlib
 import pickle
 import struct
@@ -100,6 +102,15 @@ def write_cifar100(root: Path | str, seed: int = 0) -> None:
         "coarse_label_names": [f"group_{label}" for label in range(20)],
     }
     (folder / "meta").write_bytes(python2_pickle(names))
+
+
+def write_cifar100_folders(root: Path | str, seed: int = 0) -> None:
+    """The same data set as others pack it: ``train/CLASS/*.png`` and ``test/CLASS/*.png``."""
+    folder, painter = new_folder(root), Painter(seed)
+    for part, count in (("train", TRAIN), ("test", TEST)):
+        for label in range(100):
+            for i in range(count):
+                painter.save(folder / part / f"class_{label:02d}" / f"{i:04d}.png", label)
 
 
 class _Python2Pickler(pickle._Pickler):
@@ -204,6 +215,25 @@ def write_domainnet(root: Path | str, seed: int = 0) -> None:
             write_lines(folder / f"{domain}_{part}.txt", lines)
 
 
+def write_fashion_mnist(root: Path | str, seed: int = 0) -> None:
+    """Four files of the form idx: images of 28x28 grey pixels, and labels; the test ones packed."""
+    folder, painter = new_folder(root), Painter(seed)
+    for part, count in (("train", TRAIN), ("t10k", TEST)):
+        labels = [label for _ in range(count) for label in range(10)]
+        images = np.stack([painter.pixels(label)[2:-2, 2:-2, 0] for label in labels])
+        for name, array in (("images-idx3", images), ("labels-idx1", np.array(labels, np.uint8))):
+            content = idx(array)
+            if part == "train":
+                (folder / f"{part}-{name}-ubyte").write_bytes(content)
+            else:
+                (folder / f"{part}-{name}-ubyte.gz").write_bytes(gzip.compress(content, mtime=0))
+
+
+def idx(array: np.ndarray) -> bytes:
+    """A uint8 array in the form idx."""
+    return struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.tobytes()
+
+
 def write_core50(root: Path | str, seed: int = 0) -> None:
     """``core50_128x128``: eleven sessions in which the same 50 objects are filmed.
 
@@ -220,9 +250,11 @@ def write_core50(root: Path | str, seed: int = 0) -> None:
 #: Each takes an empty or new folder, which is then a ``data_root``, and a seed.
 WRITERS: dict[str, Callable[..., None]] = {
     "cifar100": write_cifar100,
+    "cifar100_folders": write_cifar100_folders,
     "core50": write_core50,
     "cub200": write_cub200,
     "domainnet": write_domainnet,
+    "fashion_mnist": write_fashion_mnist,
     "image_folder": write_image_folder,
     "imagenet100": write_imagenet100,
     "imagenet_r": write_imagenet_r,

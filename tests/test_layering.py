@@ -46,7 +46,7 @@ EXPERIMENTS_MAY_IMPORT = {  # files at the top by name; folders as a whole, them
     "reporting": {"reporting", "runs"},
     "report": {"reporting", "runs"},
     "screenshots": {"reporting", "runs"},
-    "pretraining": {"program"},  # its scripts stand beside it
+    "pretraining": {"program", "resumable_training", "tiny_photographs"},  # its scripts' own
     "study": set(),
 }
 HEAVY = set(

@@ -7,6 +7,7 @@ one linear map of 8x8 patches.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -31,8 +32,8 @@ _RATES = ("drop_rate", "pos_drop_rate", "proj_drop_rate", "attn_drop_rate", "dro
 _PIXELS = {"input_size": (3, 32, 32), "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
 
 
-class ConvStem(nn.Module):
-    """Image to patch tokens by three convolutions of stride 2; a drop-in for timm's PatchEmbed.
+class Stem(nn.Module):
+    """Image to patch tokens by convolutions with three strides of 2; a drop-in for timm's PatchEmbed.
 
     No normalisation layer: batch statistics would drift with the stream.
 
@@ -47,10 +48,6 @@ class ConvStem(nn.Module):
     Raises:
         ValueError: ``img_size``, ``patch_size``, ``embed_dim`` or ``dynamic_img_pad`` is not one
             that three strides of 2 allow.
-
-    Example:
-        >>> ConvStem()(torch.zeros(2, 3, 32, 32)).shape
-        torch.Size([2, 16, 128])
     """
 
     def __init__(
@@ -67,9 +64,10 @@ class ConvStem(nn.Module):
         super().__init__()
         if patch_size != 8 or img_size % 8 or embed_dim % 4 or dynamic_img_pad:
             raise ValueError(
-                f"ConvStem got img_size={img_size}, patch_size={patch_size}, embed_dim={embed_dim}, "
-                f"dynamic_img_pad={dynamic_img_pad}; it needs patch_size=8, img_size a multiple of "
-                "8, embed_dim a multiple of 4 and no padding. Resize the images, or use PatchEmbed."
+                f"{type(self).__name__} got img_size={img_size}, patch_size={patch_size}, "
+                f"embed_dim={embed_dim}, dynamic_img_pad={dynamic_img_pad}; it needs patch_size=8, "
+                "img_size a multiple of 8, embed_dim a multiple of 4 and no padding. Resize the "
+                "images, or use PatchEmbed."
             )
         self.img_size = (img_size, img_size)
         self.patch_size = (patch_size, patch_size)
@@ -80,6 +78,15 @@ class ConvStem(nn.Module):
             nn.Conv2d(wide, wider, 3, stride=2, padding=1, bias=bias, device=device, dtype=dtype)
             for wide, wider in pairwise(widths)
         )
+
+
+class ConvStem(Stem):
+    """Three convolutions of stride 2.
+
+    Example:
+        >>> ConvStem()(torch.zeros(2, 3, 32, 32)).shape
+        torch.Size([2, 16, 128])
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         """Images (B, in_chans, img_size, img_size) to tokens (B, num_patches, embed_dim)."""
@@ -115,6 +122,38 @@ def create_tiny_vit(num_classes: int, pretrained: bool = False, **rates: Any) ->
         >>> create_tiny_vit(num_classes=10)(torch.zeros(2, 3, 32, 32)).shape
         torch.Size([2, 10])
     """
+    architecture = {"embed_dim": 128, "depth": 6, "num_heads": 4, "embed_layer": ConvStem}
+    shipped = (WEIGHTS_FILE, WEIGHTS_SHA256) if pretrained else None
+    return build_shipped(TINY_VIT, architecture, num_classes, shipped, rates)
+
+
+def build_shipped(
+    name: str,
+    architecture: Mapping[str, Any],
+    num_classes: int,
+    weights: tuple[Path, str] | None,
+    rates: Mapping[str, Any],
+    crop: float = 0.875,
+) -> VisionTransformer:
+    """A vision transformer for 32x32 images in patches of 8, with weights of this package or random.
+
+    Args:
+        name: under which ``create_vit`` knows it.
+        architecture: timm's arguments that make it what it is.
+        num_classes: outputs of the new head, at least 1.
+        weights: the file for everything but the head, and its sha256; ``None`` for random ones.
+        rates: what the caller may choose.
+        crop: the share of each side that is kept of an image to be tested on.
+
+    Raises:
+        ValueError: ``num_classes`` is below 1 or a rate has another name.
+        WeightsError: the file is missing, damaged or a different one.
+
+    Example:
+        >>> architecture = {"embed_dim": 8, "depth": 1, "num_heads": 2, "embed_layer": ConvStem}
+        >>> build_shipped("mine", architecture, 3, None, {})(torch.zeros(2, 3, 32, 32)).shape
+        torch.Size([2, 3])
+    """
     if num_classes < 1:
         raise ValueError(
             f"num_classes={num_classes} must be at least 1; give the head its classes."
@@ -122,26 +161,19 @@ def create_tiny_vit(num_classes: int, pretrained: bool = False, **rates: Any) ->
     unknown = sorted(set(rates) - set(_RATES))
     if unknown:
         raise ValueError(
-            f"{unknown[0]}={rates[unknown[0]]!r} is not an option of {TINY_VIT}, whose architecture "
+            f"{unknown[0]}={rates[unknown[0]]!r} is not an option of {name}, whose architecture "
             f"is fixed; leave it out, or choose from {', '.join(_RATES)}."
         )
     # Read first: a bad file must not cost the caller random numbers or leave a model behind.
-    weights = read_weights(WEIGHTS_FILE, WEIGHTS_SHA256) if pretrained else {}
+    body = read_weights(*weights) if weights else {}
     model = VisionTransformer(
-        img_size=32,
-        patch_size=8,
-        embed_dim=128,
-        depth=6,
-        num_heads=4,
-        num_classes=num_classes,
-        embed_layer=ConvStem,
-        **rates,
+        img_size=32, patch_size=8, num_classes=num_classes, **architecture, **rates
     )
     # Where timm's data utilities look for size and normalisation.
-    model.pretrained_cfg = {"architecture": TINY_VIT, **_PIXELS}  # type: ignore[assignment]
-    if pretrained:
+    model.pretrained_cfg = {"architecture": name, **_PIXELS, "crop_pct": crop}  # type: ignore[assignment]
+    if weights:
         head = {f"head.{key}": value for key, value in model.head.state_dict().items()}
-        model.load_state_dict({**weights, **head})
-    shipped = (WEIGHTS_FILE.name, WEIGHTS_SHA256) if pretrained else ()
-    model.weights_source = WeightsSource(TINY_VIT, *shipped)  # type: ignore[assignment]
+        model.load_state_dict({**body, **head})
+    shipped = (weights[0].name, weights[1]) if weights else ()
+    model.weights_source = WeightsSource(name, *shipped)  # type: ignore[assignment]
     return model

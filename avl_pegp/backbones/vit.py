@@ -12,7 +12,8 @@ from typing import Any
 from timm.models.vision_transformer import checkpoint_filter_fn
 from torch import Tensor, nn
 
-from avl_pegp.backbones import tiny_vit  # noqa: F401  as timm_vit, it registers what it builds
+# Imported, they register what they build, as timm_vit does.
+from avl_pegp.backbones import photo_vit, tiny_vit  # noqa: F401
 from avl_pegp.backbones.registry import VITS, Pretrained
 from avl_pegp.backbones.state_dicts import check_fit
 from avl_pegp.backbones.timm_vit import ViT

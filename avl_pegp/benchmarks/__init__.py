@@ -30,6 +30,12 @@ from avl_pegp.benchmarks.data import ImageData, normalise, resized
 from avl_pegp.benchmarks.digits import blurry_digits, read_digits, split_digits
 from avl_pegp.benchmarks.domain_incremental import domain_incremental, join_domains, join_images
 from avl_pegp.benchmarks.domainnet import DOMAINNET, domainnet, read_domainnet, split_domainnet
+from avl_pegp.benchmarks.fashion_mnist import (
+    FASHION,
+    read_fashion_mnist,
+    split_fashion_mnist,
+)
+from avl_pegp.benchmarks.few_per_class import few_per_class
 from avl_pegp.benchmarks.glyphs import (
     DOMAINS,
     GLYPHS,
@@ -71,6 +77,7 @@ __all__ = [
     "DATASETS",
     "DOMAINNET",
     "DOMAINS",
+    "FASHION",
     "FONTS",
     "GLYPHS",
     "NAMED_DATASETS",
@@ -101,6 +108,7 @@ __all__ = [
     "domain_incremental",
     "domainnet",
     "draw_scenes",
+    "few_per_class",
     "image_folder",
     "join_domains",
     "join_images",
@@ -115,6 +123,7 @@ __all__ = [
     "read_digits",
     "read_domain_glyphs",
     "read_domainnet",
+    "read_fashion_mnist",
     "read_glyphs",
     "read_image_folder",
     "read_imagenet100",
@@ -130,6 +139,7 @@ __all__ = [
     "split_cub200",
     "split_digits",
     "split_domainnet",
+    "split_fashion_mnist",
     "split_glyphs",
     "split_imagenet100",
     "split_imagenet_r",
@@ -162,6 +172,7 @@ DATASETS: dict[str, Callable[..., CLScenario[Any]]] = {
     "split_cifar100": split_cifar100,
     "split_cub200": split_cub200,
     "split_domainnet": split_domainnet,
+    "split_fashion_mnist": split_fashion_mnist,
     "split_imagenet100": split_imagenet100,
     "split_imagenet_r": split_imagenet_r,
     "split_tiny_imagenet": split_tiny_imagenet,
@@ -179,6 +190,7 @@ READERS: dict[str, Callable[..., ImageData]] = {
         read_digits,
         read_domain_glyphs,
         read_domainnet,
+        read_fashion_mnist,
         read_glyphs,
         read_image_folder,
         read_imagenet100,

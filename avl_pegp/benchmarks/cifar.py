@@ -1,4 +1,4 @@
-"""CIFAR-100 as its authors pack it: three Python pickles, read without trusting them."""
+"""CIFAR-100: as its authors pack it, in pickles read without trusting them, or in class folders."""
 
 from __future__ import annotations
 
@@ -10,36 +10,50 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from avalanche.benchmarks import NCScenario
-from PIL import Image
-from torch.utils.data import Dataset
 from typing_extensions import Unpack
 
+from avl_pegp.benchmarks.arrays import ArrayImages
 from avl_pegp.benchmarks.class_folders import require_folder
 from avl_pegp.benchmarks.class_incremental import ByClass, class_incremental
 from avl_pegp.benchmarks.data import ImageData
-from avl_pegp.benchmarks.lists import DataError
+from avl_pegp.benchmarks.few_per_class import few_per_class
+from avl_pegp.benchmarks.image_folder import files_of_classes, same_classes
+from avl_pegp.benchmarks.lists import DataError, named
 
 _CLASSES, _SIDE = 100, 32
+_PICKLED, _PARTS = "cifar-100-python", ("train", "test")
 _LAYOUT = """\
 cifar-100-python/train  training images
 cifar-100-python/test   test images
 cifar-100-python/meta   names of the classes
-(the Python version of CIFAR-100, cifar-100-python.tar.gz, unpacked)"""
+(the Python version of CIFAR-100, cifar-100-python.tar.gz, unpacked)
+or train/CLASS/*.png    training images, a folder for each class
+and test/CLASS/*.png    test images of the same classes"""
 _ADVICE = "take the file from the original cifar-100-python.tar.gz again."
 
 
-def read_cifar100(data_root: Path | str) -> ImageData:
+def read_cifar100(
+    data_root: Path | str,
+    train_per_class: int | None = None,
+    test_per_class: int | None = None,
+    seed: int = 0,
+) -> ImageData:
     """CIFAR-100: 50,000 training and 10,000 test images of 32x32 pixels, of 100 classes.
 
-    The files are Python pickles, which could run any code; those that hold anything but
+    The original files are Python pickles, which could run any code; those that hold anything but
     arrays of pixels, lists, dicts, strings and numbers are refused. All images are held in memory,
-    180 MB.
+    180 MB. Class folders have the same labels, for those follow the alphabet in the pickles too.
 
     Args:
-        data_root: the folder that holds ``cifar-100-python`` with ``train``, ``test`` and ``meta``.
+        data_root: the folder that holds ``cifar-100-python`` with ``train``, ``test`` and ``meta``;
+            where there is none, the one that holds ``train/CLASS`` and ``test/CLASS``.
+        train_per_class: training images of each class, drawn; None is all.
+        test_per_class: test images of each class, drawn; None is all.
+        seed: draws the images.
 
     Raises:
         DataError: files are absent, damaged, or hold something else.
+        ValueError: a count is below 1, or higher than a class has images.
 
     Source: Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
 
@@ -48,31 +62,46 @@ def read_cifar100(data_root: Path | str) -> ImageData:
         Traceback (most recent call last):
         avl_pegp.benchmarks.lists.DataError: There is no data in ...
     """
-    folder = require_folder(Path(data_root) / "cifar-100-python", _LAYOUT)
-    train, test = (_images(folder / part) for part in ("train", "test"))
-    # As images in files have it: none of these is converted to RGB.
-    return ImageData(train, test, _class_names(folder / "meta"), facts={"converted": 0})
+    root = Path(data_root).expanduser()
+    in_folders = not (root / _PICKLED).exists() and any((root / part).exists() for part in _PARTS)
+    data = _folders(root) if in_folders else _pickles(root / _PICKLED)
+    return few_per_class(data, train_per_class, test_per_class, seed)
 
 
 def split_cifar100(
-    data_root: Path | str, n_experiences: int = 10, **options: Unpack[ByClass]
+    data_root: Path | str,
+    n_experiences: int = 10,
+    train_per_class: int | None = None,
+    test_per_class: int | None = None,
+    seed: int = 0,
+    **options: Unpack[ByClass],
 ) -> NCScenario:
     """``class_incremental`` of ``read_cifar100``, ten new classes a time."""
-    return class_incremental(read_cifar100(data_root), n_experiences, **options)
+    data = read_cifar100(data_root, train_per_class, test_per_class, seed)
+    return class_incremental(data, n_experiences, **options)
 
 
-class _ArrayImages(Dataset[tuple[Image.Image, int]]):
-    """RGB images held in memory, uint8 (N, H, W, 3); an item is a PIL image and its label."""
+def _folders(root: Path) -> ImageData:
+    """Images in class folders."""
+    folders = [require_folder(root / part, _LAYOUT) for part in _PARTS]
+    found = same_classes(*folders)
+    names = list(found[0])
+    if len(names) != _CLASSES:
+        raise DataError(
+            f"{root} has folders of {len(names)} classes, and CIFAR-100 has {_CLASSES}: "
+            f"{named(names)}. Add those that are missing, remove what is no class, or read it as "
+            "image_folder."
+        )
+    train, test = (files_of_classes(*each) for each in zip(folders, found, strict=True))
+    return ImageData.of_files(train, test, names)
 
-    def __init__(self, images: npt.NDArray[np.uint8], targets: list[int]) -> None:
-        self.images = images
-        self.targets = targets
 
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
-        return Image.fromarray(self.images[index]), self.targets[index]
+def _pickles(folder: Path) -> ImageData:
+    """Images as their authors pack them."""
+    folder = require_folder(folder, _LAYOUT)
+    train, test = (_images(folder / part) for part in _PARTS)
+    # As images in files have it: none of these is converted to RGB.
+    return ImageData(train, test, _class_names(folder / "meta"), facts={"converted": 0})
 
 
 def _class_names(file: Path) -> list[str]:
@@ -83,7 +112,7 @@ def _class_names(file: Path) -> list[str]:
     return [name.decode() if isinstance(name, bytes) else str(name) for name in names]
 
 
-def _images(file: Path) -> _ArrayImages:
+def _images(file: Path) -> ArrayImages:
     """The images and labels of one file, in its order."""
     content = _read(file)
     array, labels = content.get("data"), content.get("fine_labels")
@@ -100,7 +129,7 @@ def _images(file: Path) -> _ArrayImages:
             f"{file} must have fine_labels of 0 to {_CLASSES - 1}, one for each of its "
             f"{len(images)} images; {_ADVICE}"
         )
-    return _ArrayImages(images, labels)
+    return ArrayImages(images, labels)
 
 
 def _read(file: Path) -> dict[str, Any]:

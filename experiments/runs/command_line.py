@@ -36,6 +36,7 @@ from runs.training import Machine, Training
 MADE_HERE = ("split_glyphs", "split_digits", "shifted_glyphs")
 BY_CLASS = (  # of downloaded data
     "split_cifar100",
+    "split_fashion_mnist",
     "split_imagenet_r",
     "split_tiny_imagenet",
     "split_cub200",

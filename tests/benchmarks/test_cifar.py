@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from miniature import write_cifar100
+from miniature import write_cifar100, write_cifar100_folders
 
-from avl_pegp.benchmarks import DataError, split_cifar100
+from avl_pegp.benchmarks import DataError, read_cifar100, split_cifar100
 
 NAMES = {b"fine_label_names": [b"class_%d" % label for label in range(100)]}
 
@@ -146,3 +146,58 @@ def test_absent_and_cut_files_are_named(tmp_path: Path, part: str, left: int | N
 def test_splits_that_do_not_work_out_are_refused(miniature: Callable[[str], Path]) -> None:
     with pytest.raises(ValueError, match="n_experiences=3 .* choose one of 1, 2, 4, 5, 10"):
         split_cifar100(miniature("cifar100"), 3)
+
+
+def test_class_folders_are_read_as_the_pickles_are(miniature: Callable[[str], Path]) -> None:
+    benchmark = split_cifar100(miniature("cifar100_folders"))
+    assert [sorted({*experience.dataset.targets}) for experience in benchmark.test_stream] == [
+        [*range(i, i + 10)] for i in range(0, 100, 10)
+    ]
+    assert benchmark.class_names == tuple(f"class_{label:02d}" for label in range(100))
+    assert (benchmark.data["train_images"], benchmark.data["test_images"]) == (200, 100)
+    assert benchmark.train_stream[0].dataset[0][0].shape == (3, 224, 224)
+
+
+def test_where_both_forms_lie_the_pickles_are_read(tmp_path: Path) -> None:
+    write_cifar100_folders(tmp_path / "both")
+    assert read_cifar100(write(tmp_path / "both")).class_names[3] == "class_3"
+
+
+@pytest.mark.parametrize(
+    ("absent", "message"),
+    [
+        (["test"], r"no data in .*test\. (.|\n)*and test/CLASS/"),
+        (["train"], r"no data in .*train\. (.|\n)*or train/CLASS/"),
+        (["test/class_07"], "must be the same ones; only in .*train: class_07"),
+        (["train/class_07", "test/class_07"], "folders of 99 classes, and CIFAR-100 has 100"),
+        (["train/class_07/0000.png", "train/class_07/0001.png"], "hold no image: class_07"),
+    ],
+)
+def test_class_folders_that_are_not_all_there_are_refused(
+    tmp_path: Path, absent: list[str], message: str
+) -> None:
+    write_cifar100_folders(tmp_path / "data")
+    for name in absent:
+        path = tmp_path / "data" / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with pytest.raises(DataError, match=message):
+        split_cifar100(tmp_path / "data")
+
+
+def test_a_damaged_image_in_a_class_folder_is_named(tmp_path: Path) -> None:
+    write_cifar100_folders(tmp_path / "data")
+    file = tmp_path / "data/train/class_11/0001.png"
+    file.write_bytes(file.read_bytes()[:90])
+    with pytest.raises(DataError, match="class_11/0001.png"):
+        split_cifar100(tmp_path / "data")
+
+
+@pytest.mark.parametrize("form", ["cifar100", "cifar100_folders"])
+def test_so_many_images_of_each_class_are_drawn(
+    miniature: Callable[[str], Path], form: str
+) -> None:
+    benchmark = split_cifar100(miniature(form), train_per_class=1, seed=3)
+    assert sorted(t for e in benchmark.train_stream for t in e.dataset.targets) == [*range(100)]
+    assert (benchmark.data["train_images"], benchmark.data["test_images"]) == (100, 100)
+    with pytest.raises(ValueError, match="test_per_class=2 must be from 1 to 1, .* class_0"):
+        split_cifar100(miniature(form), test_per_class=2)

@@ -26,7 +26,7 @@ lint: .venv/installed
 
 docs: .venv/installed
 	$(BIN)/pip install --quiet --editable '.[docs]'
-	$(BIN)/pdoc --docformat google --output-directory site $(addprefix avl_pegp.,pet projection backbones benchmarks plugins evaluation)
+	$(BIN)/pdoc --docformat google --output-directory site $(addprefix avl_pegp.,pet projection heads backbones benchmarks plugins evaluation)
 
 clean:
 	rm -rf .venv site

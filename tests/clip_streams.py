@@ -38,7 +38,9 @@ def learner(plugin, *pets, plugins=(), **options):
 
 def tasks(per_class=2):
     """Three experiences of two classes, of normalised images."""
-    return list(stream(per_class, torch.tanh, torch.tanh).train_stream)
+    return list(
+        stream(per_class, train_transform=torch.tanh, eval_transform=torch.tanh).train_stream
+    )
 
 
 def train(parts, experiences):

@@ -11,11 +11,14 @@ import pytest
 import torch
 from models import OPTIMIZERS, answers, images, relative_change, small_vit, tune
 from PIL import Image
+from runs.methods import VIT
 
 from avl_pegp import create_vit
 from avl_pegp.backbones.registry import VITS
 from avl_pegp.benchmarks import READERS, STREAMS, create_benchmark
+from avl_pegp.heads import HEADS, create_head
 from avl_pegp.pet import PETS, attach, load_pet, pet_parameters, save_pet
+from avl_pegp.plugins import ClassStatisticsPlugin
 from avl_pegp.projection import PEGP
 
 ROOT = Path(__file__).parents[1]
@@ -24,7 +27,9 @@ ROOT = Path(__file__).parents[1]
 @pytest.fixture
 def example(monkeypatch):
     """Runs a section's programs; registries are afterwards as before."""
-    known = [(registry, set(registry)) for registry in (PETS, READERS, STREAMS, VITS._builders)]
+    known = [
+        (registry, set(registry)) for registry in (PETS, HEADS, READERS, STREAMS, VITS._builders)
+    ]
 
     def run(title):
         text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -74,6 +79,15 @@ def test_a_baseline_is_a_method_of_every_recipe(example, monkeypatch, tmp_path):
         assert '"l1"' in (tmp_path / "out" / "results.json").read_text()
     finally:
         del methods.METHODS["l1"], methods.PLUGINS["l1"]
+
+
+def test_a_head_is_known_to_the_plugin_and_every_recipe(example):
+    example("A head on class statistics")
+    assert ClassStatisticsPlugin("cosine").head == "cosine"
+    assert "cosine" in VIT.heads
+    head = create_head("cosine", classes=3, width=2)
+    head.update(torch.tensor([[9.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 2]))
+    assert head.logits(torch.tensor([[1.0, 0.1], [1.0, 8.0]])).argmax(1).tolist() == [0, 2]
 
 
 def test_a_data_set_goes_with_every_stream(example, tmp_path):

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from avl_pegp.heads import HEADS
+
 DOCS = Path(__file__).parents[1] / "docs"
 
 
@@ -44,7 +46,16 @@ def test_every_word_of_the_glossary_stands_where_it_says():
         assert name in defined(DOCS.parent / file), f"{file} defines no {name}"
 
 
+def test_the_page_on_heads_tells_of_every_head():
+    page = (DOCS / "heads.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(\w+)` \|", page, re.M) == [*HEADS]
+    (block,) = re.findall(r"```python\n(.*?)```", page, re.S)
+    names: dict = {}
+    exec(compile(block, "heads.md", "exec"), names)
+    assert names["plugins"][0].head == "ranpac"
+
+
 def test_modules_name_the_glossary():
-    for room in ("projection", "plugins"):
+    for room in ("projection", "plugins", "heads"):
         init = DOCS.parent / "avl_pegp" / room / "__init__.py"
         assert "docs/glossary.md" in (ast.get_docstring(ast.parse(init.read_text())) or "")

@@ -16,9 +16,10 @@ PACKAGE = Path(avl_pegp.__file__).parent
 MAY_IMPORT = {  # layer: other layers of the package that it may know
     "pet": set(),
     "projection": set(),
+    "heads": set(),
     "backbones": {"pet"},
     "benchmarks": set(),
-    "plugins": {"pet", "projection", "backbones"},
+    "plugins": {"pet", "projection", "heads"},
     "evaluation": {"pet", "projection", "backbones", "plugins"},
 }
 SHARED = {

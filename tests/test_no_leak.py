@@ -13,11 +13,11 @@ from models import images
 from streams import naive, stream
 from torch.utils.data import TensorDataset
 
+from avl_pegp.heads import HEADS
 from avl_pegp.pet import Adapter, LoRA, Prefix, Prompt
 from avl_pegp.plugins import ClassStatisticsPlugin
 
 PETS = {"lora": LoRA(4), "adapter": Adapter(4), "prefix": Prefix(6), "prompt": Prompt(6)}
-HEADS = ("linear", "lda", "ncm")
 IMAGES = images(12, seed=7)
 LABELS = torch.arange(6).repeat_interleave(2)
 SHUFFLED = torch.randperm(12, generator=torch.Generator().manual_seed(0))
@@ -37,7 +37,8 @@ class Answers(SupervisedPlugin):
 def learner(pet, head):
     """A float32 model that has learned two of three experiences; its strategy and its answers."""
     seen = Answers()
-    heads = [] if head == "linear" else [ClassStatisticsPlugin(head, progress=False)]
+    options = {"projection": 100} if head == "ranpac" else {}
+    heads = [] if head == "linear" else [ClassStatisticsPlugin(head, progress=False, **options)]
     parts = naive(PETS[pet], plugins=[*heads, seen], train_epochs=2)
     parts.model.float()
     parts.model.register_forward_pre_hook(lambda _, args: (args[0].float(),))
@@ -56,7 +57,7 @@ def logits(pet, head, order, batch, labels=LABELS):
     return torch.cat(seen.logits)[order.argsort()]
 
 
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("head", ["linear", *HEADS])
 @pytest.mark.parametrize("pet", PETS)
 def test_a_prediction_depends_on_its_image_alone(pet, head):
     in_order = torch.arange(12)

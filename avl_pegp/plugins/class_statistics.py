@@ -14,7 +14,7 @@ from avalanche.training.plugins import SupervisedPlugin
 from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor, nn
 
-from avl_pegp.backbones.heads import ClassStatistics, Rule
+from avl_pegp.heads import ClassStatistics, create_head
 from avl_pegp.plugins.experience import (
     around_next_forward,
     heads_of,
@@ -32,41 +32,47 @@ from avl_pegp.wrappers import named_root
 
 
 class ClassStatisticsPlugin(SupervisedPlugin[SupervisedTemplate]):
-    """Evaluate by class means (``ncm``) or means and shared covariance (``lda``).
+    """Evaluate by a head on class statistics, such as ``lda`` or ``ranpac``; docs/heads.md has them all.
 
-    After an experience, what the classifier receives is averaged for each class over the training
-    data, in eval mode under the evaluation transform. From then on evaluation's logits are those of
-    ``ClassStatistics``; training is left as it is. The classes are rows of the model's classifier. Where
-    it has a head for each task, each has statistics of its own, and a batch must be of one task; where
-    several heads answer together, their logits are averaged.
+    After an experience, what the classifier receives is taken into the statistics of each class over
+    the training data, in eval mode under the evaluation transform. From then on evaluation's logits
+    are those of the head; training is left as it is. The classes are rows of the model's classifier.
+    Where it has one for each task, each has statistics of its own, and a batch must be of one task;
+    where several answer together, their logits are averaged.
 
     In an online stream the training minibatches themselves feed the statistics (replayed samples
     excluded), with the features that they had then: each sample is seen once.
 
     Args:
-        rule: ``"lda"`` or ``"ncm"``.
+        head: a key of ``HEADS``.
         classifier: path of the linear classifier; ``None`` has it found, as ``PEGP`` does.
         progress: show a bar while statistics are gathered.
+        options: of the head, such as ``shrinkage``.
 
     Attributes:
-        of_heads: the statistics by the path of the head.
+        of_heads: the statistics by the path of the classifier.
 
     Raises:
-        ValueError: in training and evaluation, another model object than the one that statistics are
-            about (``recompute`` takes any); at the start of training, a model without a linear
-            classifier.
+        ValueError: an unknown head, or an option out of range; in training and evaluation, another
+            model object than the one that statistics are about (``recompute`` takes any); at the start
+            of training, a model without a linear classifier.
 
     Example:
-        >>> ClassStatisticsPlugin("ncm").rule  # Naive(..., plugins=[PEGPPlugin(), this])
+        >>> ClassStatisticsPlugin("ncm").head  # Naive(..., plugins=[PEGPPlugin(), this])
         'ncm'
     """
 
     def __init__(
-        self, rule: Rule = "lda", classifier: Classifier = None, *, progress: bool = True
+        self,
+        head: str = "lda",
+        classifier: Classifier = None,
+        *,
+        progress: bool = True,
+        **options: Any,
     ) -> None:
         super().__init__()
-        ClassStatistics(classes=1, width=1, rule=rule)  # refuses an unknown rule at once
-        self.rule: Rule = rule
+        create_head(head, classes=1, width=1, **options)  # refuses wrong ones at once
+        self.head, self.options = head, options
         self.classifier = classifier
         self.progress = progress
         self.of_heads: dict[str, ClassStatistics] = {}
@@ -192,7 +198,9 @@ class ClassStatisticsPlugin(SupervisedPlugin[SupervisedTemplate]):
         for path, x in features.items():
             layer = named_root(model).get_submodule(path)
             classes, width = cast(int, layer.out_features), cast(int, layer.in_features)
-            statistics = of_heads.get(path) or ClassStatistics(classes, width, self.rule)
+            statistics = of_heads.get(path) or create_head(
+                self.head, classes, width, **self.options
+            )
             statistics.make_room(classes)
             statistics.update(x, labels)
             of_heads[path] = statistics

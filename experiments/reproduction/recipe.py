@@ -73,7 +73,7 @@ class Recipe(Strict):
     weights: str | None = None
     template: str | None = None
     transforms: str
-    head: Literal["linear", "lda", "ncm", "text"]
+    head: str
     lr: float = Field(gt=0)
     training: Training
     pegp: Pegp

@@ -25,6 +25,7 @@ from avl_pegp.evaluation import (
     write_records,
 )
 from avl_pegp.evaluation.folders import require_empty
+from avl_pegp.heads import HEADS
 from avl_pegp.plugins.progress import bars
 from avl_pegp.projection.settings import require_energy
 from runs.job import Job, Run
@@ -107,7 +108,13 @@ def flags(
     parser.add_argument("--pet", choices=menu.pets, nargs="+", default=[pet])
     parser.add_argument("--methods", choices=menu.methods, nargs="+", default=["pegp"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--head", choices=menu.heads, default=head or menu.heads[0])
+    parser.add_argument(
+        "--head",
+        choices=menu.heads,
+        default=head or menu.heads[0],
+        help=f"classifier at evaluation: {menu.own_head} is the model's own, others (docs/heads.md) are "
+        "made of class statistics",
+    )
     parser.add_argument("--out", type=Path, required=True, help="a new or empty folder")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     parser.add_argument("--no-controls", action="store_true", help=f"leave out {menu.controls}")
@@ -197,10 +204,10 @@ def check(args: argparse.Namespace, methods: Mapping[str, Method]) -> None:
     if args.energy is not None:
         require_energy(args.energy)
     refits = [name for name, method in methods.items() if method.refit]
-    if refits and args.head == "linear":
+    if refits and args.head not in HEADS:
         raise ValueError(
-            f"--methods {' '.join(refits)} with --head linear: there are no class statistics to fit "
-            "again; use --head lda or ncm"
+            f"--methods {' '.join(refits)} with --head {args.head}: there are no class statistics to "
+            f"fit again; use --head {' or '.join(HEADS)}"
         )
     if (args.benchmark in DATASETS) != (args.data_root is not None):
         raise ValueError(

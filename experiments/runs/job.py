@@ -24,7 +24,7 @@ class Job:
         setting: the recipe that does it.
         method: the name of what it ``does``.
         tuning: the PET that ``pet`` names, ``None`` where there is none.
-        head: ``"lda"``, ``"ncm"`` or ``"linear"``; of a CLIP ``"text"``.
+        head: one of ``HEADS``, or ``"linear"``; of a CLIP ``"text"``.
         weights: a file for the backbone, ``"random"``, or ``None`` for those that its name stands for;
             of a CLIP also a tag.
         backbone_options: as ``create_vit`` or ``create_clip`` takes them.

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from avl_pegp import Adapter, Context, LinearAdapter, LoRA, Prefix, Prompt
+from avl_pegp.heads import HEADS, ClassStatistics
 from avl_pegp.pet import PETS as KINDS
 from avl_pegp.plugins import ContextPerExperiencePlugin, EWCPlugin, L2Plugin, LwFPlugin
 from avl_pegp.projection import Protection
@@ -60,7 +61,7 @@ class Method:
     Attributes:
         tunes: the experiences in which the PET is tuned; ``"jointly"``: on all of them at once,
             before the stream begins.
-        head: evaluates with these class statistics whatever ``--head`` says.
+        head: evaluates with this one of ``HEADS`` whatever ``--head`` says.
         pegp: PEGP's arguments where it is on, beside those of the PET; ``references``: whether it
             also keeps the answers on the reference images of ``clip.py``.
         pet: another configuration than that of the PET's name.
@@ -159,16 +160,23 @@ class Menu:
         pets: by name; the first is the default.
         methods: by name.
         controls: those that run whether or not they are asked for.
-        heads: classifiers at evaluation; the first is the default.
+        own_head: what the model itself classifies by.
+        statistics: heads that can be put in its place.
         backbone: the default.
     """
 
     pets: Mapping[str, Tuning]
     methods: Mapping[str, Method]
     controls: Sequence[str]
-    heads: Sequence[str]
+    own_head: str
+    statistics: Mapping[str, type[ClassStatistics]]
     backbone: str
 
+    @property
+    def heads(self) -> list[str]:
+        """Classifiers at evaluation; the first is the default."""
+        return [*self.statistics, self.own_head]
 
-VIT = Menu(PETS, METHODS, CONTROLS, ("lda", "ncm", "linear"), "tiny_vit_32.latin")
-CLIP = Menu(CLIP_PETS, CLIP_METHODS, CLIP_CONTROLS, ("text",), "tiny_clip_32.glyphs")
+
+VIT = Menu(PETS, METHODS, CONTROLS, "linear", HEADS, "tiny_vit_32.latin")
+CLIP = Menu(CLIP_PETS, CLIP_METHODS, CLIP_CONTROLS, "text", {}, "tiny_clip_32.glyphs")

@@ -22,6 +22,7 @@ from avl_pegp import PEGPPlugin, attach, create_vit, pet_parameters
 from avl_pegp.backbones import transforms_of
 from avl_pegp.benchmarks import BENCHMARKS, create_benchmark
 from avl_pegp.evaluation import AccuracyImage, AccuracyMatrices, Record, pegp_metrics
+from avl_pegp.heads import HEADS
 from avl_pegp.pet import freeze
 from avl_pegp.plugins import ClassStatisticsPlugin, MaskedCrossEntropy, ProgressPlugin
 from avl_pegp.projection import Protection
@@ -135,9 +136,8 @@ def pegp_of(job: Job) -> PEGPPlugin | None:
 
 
 def statistics_of(job: Job) -> ClassStatisticsPlugin | None:
-    """The classifier of class statistics, where that is the head."""
-    head = job.final_head
-    return None if head in ("linear", "text") else ClassStatisticsPlugin(head)
+    """The head on class statistics, where that is the classifier."""
+    return ClassStatisticsPlugin(job.final_head) if job.final_head in HEADS else None
 
 
 def baselines_of(job: Job) -> list[Any]:
@@ -182,7 +182,7 @@ def epochs_in(job: Job, i: int, *, seen_once: bool = False) -> int:
     """
     tunes = job.does.tunes == "always" or (job.does.tunes == "first" and i == 0)
     fits_head = job.final_head == "linear" and job.does.tunes != "jointly"
-    fits_statistics = seen_once and job.final_head in ("lda", "ncm")
+    fits_statistics = seen_once and job.final_head in HEADS
     return job.training.epochs if tunes or fits_head or fits_statistics else 0
 
 

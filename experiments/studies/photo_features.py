@@ -22,11 +22,11 @@ from tqdm import tqdm
 
 from avl_pegp import create_vit
 from avl_pegp.backbones import transforms_of
-from avl_pegp.backbones.heads import ClassStatistics
 from avl_pegp.backbones.registry import Pretrained
 from avl_pegp.benchmarks import READERS, ImageData, few_per_class
 from avl_pegp.benchmarks.labels import LabelledDataset
 from avl_pegp.evaluation.tables import markdown
+from avl_pegp.heads import LinearDiscriminant
 from studies.shared_classes import SHARED
 
 DATA = {"tiny_imagenet": "Tiny ImageNet", "cifar100": "CIFAR-100", "fashion_mnist": "Fashion-MNIST"}
@@ -71,7 +71,7 @@ def encoded(model, images: LabelledDataset, title: str) -> Encoded:
 def accuracy(train: Encoded, test: Encoded, classes: Sequence[int]) -> float:
     """Percent of the test images of these classes that get theirs, of these alone."""
     kept = torch.tensor(classes)
-    statistics = ClassStatistics(classes=len(kept), width=train.features.shape[1])
+    statistics = LinearDiscriminant(classes=len(kept), width=train.features.shape[1])
     rows = torch.isin(train.labels, kept)
     statistics.update(train.features[rows], torch.searchsorted(kept, train.labels[rows]))
     rows = torch.isin(test.labels, kept)

@@ -12,7 +12,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.neighbors import NearestCentroid
 from streams import naive, online, stream
 
-from avl_pegp.backbones.heads import ClassStatistics
+from avl_pegp.heads import HEADS, create_head
 from avl_pegp.plugins import ClassStatisticsPlugin, PEGPPlugin
 
 
@@ -26,7 +26,7 @@ def blobs(seed=0, n=60):
 
 def test_lda_decides_as_scikit_learns():
     x, y = blobs()
-    ours = ClassStatistics(3, 4, "lda", shrinkage=0.0)
+    ours = create_head("lda", 3, 4, shrinkage=0.0)
     ours.update(x, y)
     theirs = LinearDiscriminantAnalysis(solver="lsqr", priors=[1 / 3] * 3).fit(x.numpy(), y.numpy())
     new, _ = blobs(seed=1)
@@ -40,7 +40,7 @@ def test_lda_decides_as_scikit_learns():
 
 def test_ncm_decides_as_scikit_learns():
     x, y = blobs()
-    ours = ClassStatistics(3, 4, "ncm")
+    ours = create_head("ncm", 3, 4)
     ours.update(x, y)
     theirs = NearestCentroid().fit(x.numpy(), y.numpy())
     new, _ = blobs(seed=1)
@@ -49,7 +49,7 @@ def test_ncm_decides_as_scikit_learns():
 
 def test_statistics_in_parts_equal_those_in_one():
     x, y = blobs()
-    whole, parts = ClassStatistics(3, 4), ClassStatistics(3, 4)
+    whole, parts = create_head("lda", 3, 4), create_head("lda", 3, 4)
     whole.update(x, y)
     for piece in torch.arange(60).split(7):  # classes recur in every part and are merged
         parts.update(x[piece], y[piece])
@@ -59,14 +59,14 @@ def test_statistics_in_parts_equal_those_in_one():
 
 
 def test_classes_never_seen_are_never_chosen():
-    statistics = ClassStatistics(5, 4)
+    statistics = create_head("lda", 5, 4)
     statistics.update(*blobs())
     assert (statistics.logits(torch.zeros(1, 4))[:, 3:] == float("-inf")).all()
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_features_that_are_no_numbers_are_refused_and_nothing_changes(bad):
-    statistics = ClassStatistics(3, 4)
+    statistics = create_head("lda", 3, 4)
     statistics.update(*blobs())
     means = statistics.means.clone()
     with pytest.raises(ValueError, match="NaN or infinite"):
@@ -76,11 +76,13 @@ def test_features_that_are_no_numbers_are_refused_and_nothing_changes(bad):
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"rule": "knn"}, "rule='knn'.*ncm, lda"), ({"shrinkage": 2}, "shrink")],
+    [({"name": "knn"}, "head='knn'.*lda, ncm"), ({"shrinkage": 2}, "shrink")],
 )
 def test_wrong_arguments_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        ClassStatistics(3, 4, **options)
+        create_head(**{"name": "lda", **options}, classes=3, width=4)
+    with pytest.raises(ValueError, match=message):  # the plugin at once
+        ClassStatisticsPlugin(options.pop("name", "lda"), **options)
 
 
 class Evaluated(SupervisedPlugin):
@@ -90,10 +92,13 @@ class Evaluated(SupervisedPlugin):
         self.logits = strategy.mb_output
 
 
-@pytest.mark.parametrize("rule", ["lda", "ncm"])
-def test_in_a_stream_old_statistics_are_kept_and_evaluation_uses_them(rule):
+OPTIONS = {"ranpac": {"projection": 50}}  # which makes it quick
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_in_a_stream_old_statistics_are_kept_and_evaluation_uses_them(name):
     evaluated = Evaluated()
-    head = ClassStatisticsPlugin(rule, progress=False)
+    head = ClassStatisticsPlugin(name, progress=False, **OPTIONS.get(name, {}))
     parts = naive(plugins=[head, evaluated], eval_mb_size=100)
     benchmark = stream(per_class=3)
     parts.strategy.train(benchmark.train_stream[0], eval_streams=[])
@@ -129,9 +134,9 @@ def features_of(model, experience):
         return model.eval().forward_head(model.forward_features(x), pre_logits=True), y
 
 
-def by_hand(model, experiences):
+def by_hand(model, experiences, name="lda"):
     """Statistics of these experiences under the model as it is now."""
-    expected = ClassStatistics(6, 64)
+    expected = create_head(name, 6, 64, **OPTIONS.get(name, {}))
     for experience in experiences:
         expected.update(*features_of(model, experience))
     return expected
@@ -152,6 +157,21 @@ def test_from_a_stream_seen_once_they_are_those_of_the_whole_where_nothing_moves
         group["lr"] = 0.0
     parts.strategy.train(online(size, boundaries), eval_streams=[])
     assert_same(head.statistics, by_hand(parts.model, stream(per_class=6).train_stream))
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_every_head_can_be_recomputed_and_learned_from_a_stream_seen_once(name):
+    head = ClassStatisticsPlugin(name, progress=False, **OPTIONS.get(name, {}))
+    parts = naive(plugins=[head], train_epochs=1, train_mb_size=4)
+    for group in parts.strategy.optimizer.param_groups:
+        group["lr"] = 0.0
+    parts.strategy.train(online(4), eval_streams=[])
+    tasks = stream(per_class=6).train_stream
+    features, _ = features_of(parts.model, tasks[1])
+    expected = by_hand(parts.model, tasks, name).logits(features)
+    torch.testing.assert_close(head.statistics.logits(features), expected)
+    head.recompute(parts.strategy, tasks)
+    torch.testing.assert_close(head.statistics.logits(features), expected)
 
 
 def test_from_a_stream_seen_once_they_have_the_features_of_their_time():

@@ -202,7 +202,7 @@ def test_what_a_clip_can_not_be_is_refused(changes, message):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"head": "text"}, "head='text' in class_incremental: must be lda or ncm or linear"),
+        ({"head": "text"}, "head='text' in class_incremental: must be lda or ncm or qda"),
         ({"template": "a {}"}, "template='a {}': a CLIP has one, and it alone"),
         ({"methods": ["zero_shot"]}, "zero_shot: none of frozen"),
     ],

@@ -9,6 +9,7 @@ from runs.command_line import flags
 from runs.methods import VIT
 
 from avl_pegp.benchmarks import BENCHMARKS, DATASETS
+from avl_pegp.heads import HEADS
 
 SETTINGS = "class_incremental task_incremental domain_incremental online clip_incremental".split()
 DEFAULTS = {  # of the vision transformers' settings
@@ -36,7 +37,7 @@ DEFAULTS = {  # of the vision transformers' settings
 CHOICES = {
     "benchmark": ["a", "b"],
     "pet": ["lora", "adapter", "prefix", "prompt"],
-    "head": ["lda", "ncm", "linear"],
+    "head": [*HEADS, "linear"],
     "transforms": ["timm", "published", "autoaugment", "autoaugment_cifar", "open_clip"],
 }
 

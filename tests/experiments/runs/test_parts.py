@@ -14,6 +14,7 @@ from runs.job import Job
 from runs.methods import METHODS
 from runs.training import Training
 
+from avl_pegp.heads import HEADS
 from avl_pegp.pet import trainable_tensors
 
 
@@ -45,9 +46,9 @@ def is_classifier_only(model):
         ("plain", "lda", [3, 3, 3], [3, 3, 3]),
         ("pegp", "linear", [3, 3, 3], [3, 3, 3]),
         ("ewc", "ncm", [3, 3, 3], [3, 3, 3]),
+        *(("frozen", head, [0, 0, 0], [3, 3, 3]) for head in HEADS),
         ("first_session", "lda", [3, 0, 0], [3, 3, 3]),
         ("first_session", "linear", [3, 3, 3], [3, 3, 3]),
-        ("frozen", "lda", [0, 0, 0], [3, 3, 3]),
         ("frozen", "linear", [3, 3, 3], [3, 3, 3]),
         ("ncm", "linear", [0, 0, 0], [3, 3, 3]),  # its own head
         ("joint", "lda", [0, 0, 0], [3, 3, 3]),
@@ -81,7 +82,7 @@ def test_a_method_without_a_pet_trains_the_classifier_alone(method):
     ("method", "head", "expected"),
     [
         ("pegp", "lda", ["PEGPPlugin", "ClassStatisticsPlugin"]),
-        ("lwf", "lda", ["LwFPlugin", "ClassStatisticsPlugin"]),
+        ("lwf", "aligned", ["LwFPlugin", "ClassStatisticsPlugin"]),
         ("plain", "linear", []),
     ],
 )

@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from avl_pegp.backbones.heads import ClassStatistics
+from avl_pegp.heads import create_head
 
 RULES = ["lda", "ncm"]
 EPS = {torch.float64: 1e-12, torch.float32: 1e-6}
@@ -22,7 +22,7 @@ def blobs(seed=0, n=90, width=6):
 
 
 def learned(x, y, rule="lda", classes=3, **options):
-    statistics = ClassStatistics(classes, x.shape[1], rule, **options)
+    statistics = create_head(rule, classes, x.shape[1], **options)
     statistics.update(x, y)
     return statistics
 
@@ -101,7 +101,7 @@ WRONG = {
 @pytest.mark.parametrize("fresh", [True, False])
 def test_what_cannot_be_counted_is_refused_whole(case, fresh):
     features, labels, message = WRONG[case]
-    statistics = ClassStatistics(3, 4)
+    statistics = create_head("lda", 3, 4)
     if not fresh:
         statistics.update(torch.eye(3, 4), torch.tensor([0, 1, 1]))
     kept = [t.clone() for t in (statistics.counts, statistics.means, statistics.scatter)]

@@ -1,0 +1,117 @@
+"""RanPAC: ridge regression on a random, rectified projection of features."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from avl_pegp.heads.checks import require_above, require_count
+from avl_pegp.heads.gaussians import ClassGaussians
+from avl_pegp.heads.statistics import Scores, longer
+
+_RIDGES = [10.0**power for power in range(-6, 3)]  # to choose from; below, rounding would choose
+
+
+class RanPAC(ClassGaussians):
+    """Regresses classes on a random projection of features, ``h = max(0, x R)``.
+
+    ``logits = h (G + λ I)⁻¹ Q`` with the Gram matrix ``G = Σ hᵀ h`` and the sums ``Q = Σ hᵀ y`` of all
+    samples, y one-hot: both add up, so that nothing is recomputed. λ is a share of the mean eigenvalue
+    of G. Where none is given it is chosen by generalised cross-validation, which needs G, Q and the
+    counts alone.
+
+    ``move`` can't map the features in G, which are no linear ones: of each class that was seen it
+    draws samples of the moved Gaussian instead, and G and Q are estimated of them, as of as many as
+    the class has. That is why class covariances are stored beside.
+
+    Args:
+        classes: rows of the logits.
+        width: d, the features' width.
+        projection: M, the width of h.
+        ridge: λ as a share of ``tr(G) / M``, above 0; ``None`` to have it chosen.
+        seed: of R, and of the samples drawn by ``move``.
+        samples: how many ``move`` draws of a class.
+        shrinkage: of the covariances that it draws by; see ``ClassGaussians``.
+        prior: likewise.
+
+    Raises:
+        ValueError: an argument out of range; features too large for their squares; of ``move``, as
+            ``ClassGaussians``.
+
+    Example:
+        >>> head = RanPAC(classes=2, width=2, projection=50)
+        >>> x = torch.tensor([[1.0, 1], [-1, -1], [1, -1], [-1, 1]])  # no line divides them
+        >>> head.update(x, torch.tensor([0, 0, 1, 1]))
+        >>> head.logits(x).argmax(1)
+        tensor([0, 0, 1, 1])
+
+    Reference:
+        McDonnell et al. (2023), RanPAC, arXiv 2307.02251, whose λ is chosen by held-out samples. Golub,
+        Heath and Wahba (1979), Generalized cross-validation as a method for choosing a good ridge
+        parameter.
+    """
+
+    def __init__(
+        self,
+        classes: int,
+        width: int,
+        projection: int = 2000,
+        ridge: float | None = None,
+        seed: int = 0,
+        samples: int = 256,
+        shrinkage: float = 0.01,
+        prior: float | None = None,
+    ) -> None:
+        super().__init__(classes, width, shrinkage, prior)
+        M = require_count("projection", projection)
+        self.ridge = None if ridge is None else require_above("ridge", ridge)
+        self.samples = require_count("samples", samples)
+        self.seed = seed
+        generator = torch.Generator().manual_seed(seed)
+        self.directions = torch.randn(width, M, generator=generator, dtype=torch.float64)
+        self.gram = torch.zeros(M, M, dtype=torch.float64)
+        self.sums = torch.zeros(classes, M, dtype=torch.float64)
+
+    def _add(self, x: Tensor, y: Tensor) -> None:
+        h = self._projected(x)
+        if not (self.gram.trace() + h.square().sum()).isfinite():
+            raise ValueError("features are so large that their covariance is infinite: scale them")
+        super()._add(x, y)
+        self.gram.addmm_(h.mT, h)
+        self.sums.index_add_(0, y, h)
+
+    def _grow(self, more: int) -> None:
+        super()._grow(more)
+        self.sums = longer(self.sums, more)
+
+    def _move(self, W: Tensor) -> None:
+        generator = torch.Generator().manual_seed(self.seed + 1)
+        gram, sums = torch.zeros_like(self.gram), torch.zeros_like(self.sums)
+        for c, L in self.factors().items():
+            noise = torch.randn(self.samples, len(L), generator=generator, dtype=L.dtype)
+            h = self._projected((self.means[c] + noise @ L.mT) @ W.mT)
+            weight = self.counts[c].item() / self.samples
+            gram.addmm_(h.mT, h, alpha=weight)
+            sums[c] = weight * h.sum(0)
+        super()._move(W)
+        self.gram, self.sums = gram, sums
+
+    def _scores(self) -> Scores:
+        values, vectors = torch.linalg.eigh(self.gram)
+        values, parts = values.clamp_min(0), self.sums @ vectors
+        size = values.mean().clamp_min(torch.finfo(values.dtype).tiny)  # 0 where all h are
+        shares = _RIDGES if self.ridge is None else [self.ridge]
+        n = self.counts.sum()
+
+        def error(ridge: Tensor) -> float:
+            """``N ‖Y − H W‖² / (N − tr H (G + λ I)⁻¹ Hᵀ)²``, along G's eigenvectors."""
+            fitted = parts.square() * (values + 2 * ridge) / (values + ridge).square()
+            free = n - (values / (values + ridge)).sum()
+            return float(n * (n - fitted.sum()) / free.square())
+
+        ridge = min((share * size for share in shares), key=error)
+        weight = (parts / (values + ridge)) @ vectors.mT
+        return lambda x: self._projected(x) @ weight.mT
+
+    def _projected(self, x: Tensor) -> Tensor:
+        return (x @ self.directions).relu()

@@ -103,7 +103,7 @@ class PEGPPlugin(TaskPlugin):
         self.references = references
         self.progress = progress
         self._loaded: dict[str, Any] | None = None
-        # In online streams: what has come since bases last grew.
+        # In online streams: what has come since bases were last extended.
         self._pieces_of_call = self._pending_iterations = 0
 
     def ranks(self) -> dict[str, tuple[int, int]]:
@@ -202,7 +202,7 @@ class PEGPPlugin(TaskPlugin):
             self.consolidate()
 
     def consolidate(self) -> None:
-        """In online streams: extend the bases by what came since they last grew, if anything did."""
+        """In online streams: extend the bases by what came since they last were, if anything did."""
         if self._pending_iterations:
             self.pegp.extend()
             self._pending_iterations = 0

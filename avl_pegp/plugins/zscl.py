@@ -40,8 +40,8 @@ class ZSCLPlugin(LastTaskPlugin):
     The teacher is no second model. It is the same one without its PETs (``"zero_shot"``), or with the
     tensors that the last task left (``"previous"``; in the first task without PETs).
 
-    As it stands it is ZSCL; ``vr_lwf`` builds VR-LwF. Either is a rival of ``PEGPPlugin``: that both
-    work side by side is not aimed at, and not tested.
+    As it stands it is ZSCL; ``vr_lwf`` builds VR-LwF. Either is to be compared with
+    ``PEGPPlugin``: that both work side by side is not aimed at, and not tested.
 
     Reference: Zheng et al., Preventing zero-shot transfer degradation in continual learning of
     vision-language models (2023), arXiv 2303.06628. Defaults are those of its released code, which

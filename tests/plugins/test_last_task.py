@@ -190,7 +190,7 @@ def test_a_wrong_strength_is_refused(method, strength):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_rebase_beside_it_is_refused_before_training(method):
-    rival = METHODS[method](1.0)
-    parts = naive(plugin=PEGPPlugin(rebase=True, progress=False), plugins=[rival])
-    with pytest.raises(ValueError, match=f"{type(rival).__name__} beside PEGP with rebase=True"):
+    baseline = METHODS[method](1.0)
+    parts = naive(plugin=PEGPPlugin(rebase=True, progress=False), plugins=[baseline])
+    with pytest.raises(ValueError, match=f"{type(baseline).__name__} beside PEGP with rebase=True"):
         parts.strategy.train(stream().train_stream[0])

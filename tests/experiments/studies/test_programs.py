@@ -174,7 +174,7 @@ def test_the_papers_condition_leaves_a_and_down_unprotected_and_nothing_else(pet
     assert excluded == [name for name in trained if free in name.split(".")] != []
 
 
-def test_search_shows_as_many_candidates_for_each_rival_and_writes_no_page(asked, capsys):
+def test_search_shows_as_many_candidates_for_each_baseline_and_writes_no_page(asked, capsys):
     jobs = asked(search)
     assert {job.seed for job in jobs} == {*search.SEEDS}
     assert not {*search.SEEDS} & {1, 2, 3}  # those that are reported

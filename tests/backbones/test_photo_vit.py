@@ -5,9 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from models import PETS, answers, images, relative_change, tune
-from timm.layers import Attention
-from timm.models.vision_transformer import Block, VisionTransformer
-from torch import nn
+from timm.models.vision_transformer import VisionTransformer
 from torchvision.transforms.functional import to_pil_image
 
 from avl_pegp.backbones import WeightsSource, create_vit, photo_vit, transforms_of
@@ -24,15 +22,8 @@ def blank(num_classes: int = 6, **options) -> VisionTransformer:
     return create_vit(photo_vit.PHOTO_VIT, num_classes, **options)
 
 
-def test_it_is_a_vision_transformer_of_timm_with_linear_layers_where_pets_look() -> None:
-    model = blank()
-    assert isinstance(model, VisionTransformer)
-    for block in model.blocks:
-        assert type(block) is Block
-        assert type(block.attn) is Attention
-        for layer in (block.attn.qkv, block.attn.proj, block.mlp.fc1, block.mlp.fc2):
-            assert type(layer) is nn.Linear
-    assert sum(parameter.numel() for parameter in model.parameters()) <= PARAMETERS
+def test_it_is_small() -> None:
+    assert sum(parameter.numel() for parameter in blank().parameters()) <= PARAMETERS
 
 
 def test_it_sees_a_class_token_and_16_patches() -> None:

@@ -8,15 +8,16 @@ from timm.layers import Attention
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import nn
 
-from avl_pegp.backbones import WeightsError, WeightsSource, tiny_vit
+from avl_pegp.backbones import WeightsError, WeightsSource, create_vit, tiny_vit
 from avl_pegp.backbones.tiny_vit import ConvStem, create_tiny_vit
 
 PARAMETERS = 1_450_000
 MEGABYTES = 6
 
 
-def test_it_is_a_vision_transformer_of_timm_with_linear_layers_where_pets_look() -> None:
-    model = create_tiny_vit(num_classes=10)
+@pytest.mark.parametrize("name", ["tiny_vit_32.latin", "tiny_vit_32.photos"])
+def test_it_is_a_vision_transformer_of_timm_with_linear_layers_where_pets_look(name: str) -> None:
+    model = create_vit(name, num_classes=10)
     assert isinstance(model, VisionTransformer)
     for block in model.blocks:
         assert type(block) is Block

@@ -169,9 +169,10 @@ def test_facts_for_the_record_count_the_images(data_set, name: str) -> None:
         assert benchmark.data[f"{part}_images"] == sum(len(exp.dataset) for exp in stream)
 
 
-@pytest.mark.parametrize(
-    "name", sorted(DATASETS.keys() - {"split_cifar100", "split_fashion_mnist"})
-)
+IN_ARRAYS = {"split_cifar100", "split_fashion_mnist"}  # and not a file for each image
+
+
+@pytest.mark.parametrize("name", sorted(DATASETS.keys() - IN_ARRAYS))
 def test_every_image_on_disk_is_in_one_experience(data_set, miniature, name: str) -> None:
     data = data_set(name).data
     on_disk = [
@@ -180,9 +181,6 @@ def test_every_image_on_disk_is_in_one_experience(data_set, miniature, name: str
         if p.suffix in (".jpg", ".png", ".JPEG")
     ]
     assert data["train_images"] + data["test_images"] == data["images"] == len(on_disk)
-
-
-IN_ARRAYS = {"split_cifar100", "split_fashion_mnist"}  # and not a file for each image
 
 
 @pytest.mark.parametrize("name", sorted(DATASETS.keys() - IN_ARRAYS - {"image_folder"}))

@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from runs.command_line import alone
 from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from avl_pegp import create_vit
-from avl_pegp.backbones import transforms_of
+from avl_pegp.backbones import WeightsError, transforms_of
 from avl_pegp.backbones.registry import Pretrained
 from avl_pegp.benchmarks import READERS, ImageData, few_per_class
 from avl_pegp.benchmarks.labels import LabelledDataset
@@ -141,15 +142,18 @@ def main() -> None:
     parser.add_argument("--train-per-class", type=int, help="training images of each class, drawn")
     parser.add_argument("--out", type=Path, default=PAGE, help="page to write")
     args = parser.parse_args()
-    try:
-        sets = {
-            key: few_per_class(READERS[key](getattr(args, key)), args.train_per_class)
-            for key in DATA
-        }
-        check(sets)
-    except ValueError as error:
-        parser.error(str(error))
-    args.out.write_text(page(measured(sets, args.weights), args.train_per_class), encoding="utf-8")
+    with alone(args.out, file=True):
+        try:
+            sets = {
+                key: few_per_class(READERS[key](getattr(args, key)), args.train_per_class)
+                for key in DATA
+            }
+            check(sets)
+            create_vit("tiny_vit_32.photos", 1, args.weights)  # or refused, before time is spent
+        except (ValueError, WeightsError) as error:
+            parser.error(str(error))
+        text = page(measured(sets, args.weights), args.train_per_class)
+        args.out.write_text(text, encoding="utf-8")
     print(f"Wrote {args.out}")
 
 

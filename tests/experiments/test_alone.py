@@ -22,17 +22,20 @@ MANY = tuple(
     f"studies.{name}"
     for name in ("results", "clip_results", "ablation", "search", "clip_search", "sweep_energy")
 )
-FILES = ("tiny_vit", "tiny_clip", "report")
+FILES = ("tiny_vit", "tiny_clip", "tiny_vit_photos", "report", "studies.photo_features")
 FOLDERS = (*SETTINGS, *MANY, "reproduce", "studies.inspection", "screenshots")
+PHOTOS = [f"--{name}=nowhere" for name in ("tiny-imagenet", "cifar100", "fashion-mnist")]
 FIRST = {
     "reproduce": ["cifar100", "--weights", "random"],
     "report": ["nowhere"],
+    "tiny_vit_photos": ["--data-root", "nowhere"],
+    "studies.photo_features": ["--weights", "none", *PHOTOS],
     "screenshots": ["nowhere"],
 }
 
 
 def test_no_program_with_out_is_forgotten():
-    shared = {"command_line": SETTINGS, "resumable": MANY, "program": FILES[:2]}
+    shared = {"command_line": SETTINGS, "resumable": MANY, "program": FILES[:3]}
     named = {name.rpartition(".")[2] for name in (*FOLDERS, *FILES)}
     for file in EXPERIMENTS.rglob("*.py"):
         texts = [

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from functools import partial
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
@@ -15,6 +14,7 @@ from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor, nn
 
 from avl_pegp.heads import ClassStatistics, create_head
+from avl_pegp.hooks import watching
 from avl_pegp.plugins.experience import (
     around_next_forward,
     heads_of,
@@ -211,14 +211,14 @@ class ClassStatisticsPlugin(SupervisedPlugin[SupervisedTemplate]):
         """Inside this block, and only there, what each head receives is noted."""
         self._features = {}
         root = named_root(model)
-        with ExitStack() as hooks:
-            for path in self._paths:
-                hook = root.get_submodule(path).register_forward_pre_hook(partial(self._see, path))
-                hooks.callback(hook.remove)
+        with watching({path: root.get_submodule(path) for path in self._paths}, before=self._see):
             yield
 
-    def _see(self, path: str, module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        self._features[path] = inputs[0].detach()
+    def _see(
+        self, path: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        (x,) = (*args, *kwargs.values())
+        self._features[path] = x.detach()
 
     def _taken(self, samples: int) -> dict[str, Tensor]:
         """What each head that was called received, a row for each sample."""

@@ -23,11 +23,12 @@ from runs import methods
 from runs.job import Job
 from runs.methods import Method, values_of
 from runs.resumable import many_runs
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avl_pegp import PEGPPlugin, Prompt
 from avl_pegp.evaluation import Record
+from avl_pegp.hooks import watching
 from avl_pegp.plugins import statistics_loader
 from avl_pegp.projection import Basis, Protection
 from avl_pegp.projection.running import inference_state
@@ -64,17 +65,14 @@ class SampleAxisPlugin(SupervisedPlugin[SupervisedTemplate]):
 def features_at(strategy: SupervisedTemplate, sites: Sequence[str]) -> dict[str, Tensor]:
     """Each site's input in this experience, averaged over tokens: ``(samples, channels)``."""
     seen: dict[str, list[Tensor]] = {name: [] for name in sites}
-    hooks = [
-        strategy.model.get_submodule(name).register_forward_pre_hook(
-            lambda _, inputs, rows=rows: rows.append(inputs[0].mean(1))
-        )
-        for name, rows in seen.items()
-    ]
-    with inference_state(strategy.model):
+
+    def see(name: str, _: nn.Module, args: tuple[Tensor], __: dict[str, Any]) -> None:
+        seen[name].append(args[0].mean(1))
+
+    modules = {name: strategy.model.get_submodule(name) for name in sites}
+    with inference_state(strategy.model), watching(modules, before=see):
         for batch in statistics_loader(strategy.experience, batch_size=256):
             strategy.model(batch[0])
-    for hook in hooks:
-        hook.remove()
     return {name: torch.cat(rows) for name, rows in seen.items()}
 
 

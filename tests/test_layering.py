@@ -143,6 +143,7 @@ EXTRAS = ("open_clip", "peft")
 
 
 @pytest.mark.parametrize("room", ["", *(f".{name}" for name in MAY_IMPORT)])
+@pytest.mark.long
 def test_everything_can_be_imported_without_the_extras(room):
     without = f"import sys; sys.modules.update(dict.fromkeys({EXTRAS}))"
     names = f"from avl_pegp{room} import *; names = set(dir())"

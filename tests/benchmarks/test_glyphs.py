@@ -143,6 +143,7 @@ def test_scripts_are_mixed_in_the_first_experience() -> None:
         ({"class_order": list(range(70)), "order_seed": 0}, "order_seed=0 .* one of the two"),
     ],
 )
+@pytest.mark.long
 def test_splits_that_do_not_work_out_are_refused(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         split_glyphs(**options)

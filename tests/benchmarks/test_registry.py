@@ -30,6 +30,7 @@ def contents(benchmark) -> list:
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)
+@pytest.mark.long
 def test_an_order_seed_draws_an_order_and_nothing_else_is_random(name: str) -> None:
     state = torch.get_rng_state()
     first, again, other = (build(name, order_seed=seed) for seed in (3, 3, 4))

@@ -31,6 +31,7 @@ def test_meter_and_measurement_agree_at_the_first_trained_tensor(project):
 
 
 @pytest.mark.parametrize("pet", PETS)
+@pytest.mark.long
 def test_nothing_drifts_where_all_energy_is_kept(pet):
     logger = run(controlled(PETS[pet], energy=1.0))
     measured, metered = logger.latest("MeasuredDrift"), logger.latest("MeteredDrift")

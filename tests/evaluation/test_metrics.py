@@ -43,6 +43,7 @@ def test_the_numbers_of_a_small_matrix():
 
 
 @given(matrices())
+@pytest.mark.long
 def test_the_numbers_of_any_matrix_are_numpys(matrix):
     a = np.array(matrix, dtype=float)
     assert average_accuracy(matrix) == pytest.approx(a[-1].mean())

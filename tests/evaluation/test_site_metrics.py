@@ -152,6 +152,7 @@ def test_histograms_are_of_the_singular_values_of_all_old_features():
     assert len(logged) < 1.5 * kept.sum()
 
 
+@pytest.mark.long
 def test_images_come_with_evaluations():
     logger = run(inspected(train_epochs=1), experiences=2, evaluate=True)
     for metric in IMAGES:
@@ -237,6 +238,7 @@ def test_metrics_only_look():
 
 @pytest.mark.parametrize("train", [by_stream, by_loop])
 @pytest.mark.parametrize("boundaries", [True, False])
+@pytest.mark.long
 def test_online_streams_are_told_of_every_extension(train, boundaries):
     plugin = PEGPPlugin(energy=0.9, every=2, progress=False)
     parts = inspected(plugin=plugin, every=1, train_epochs=1)

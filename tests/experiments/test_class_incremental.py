@@ -53,6 +53,7 @@ def test_all_pets_and_the_controls_leave_records_figures_and_logs(recipe, tmp_pa
 
 
 @pytest.mark.parametrize("head", ["ncm", "linear"])
+@pytest.mark.long
 def test_heads_are_chosen_and_named_in_the_record(recipe, tmp_path, head):
     flags = ("--head", head, "--epochs", "1", "--no-controls", "--seeds", "3", "4")
     records = recipe(tmp_path, *flags)
@@ -68,6 +69,7 @@ def test_digits_are_learned(recipe, tmp_path):
     assert recipe(tmp_path, *flags)[0]["average_accuracy"] > 0.5
 
 
+@pytest.mark.long
 def test_the_same_seed_gives_the_same_numbers(recipe, tmp_path):
     flags = ("--epochs", "1", "--no-controls")
     (first,), (again,), (other,) = (
@@ -78,6 +80,7 @@ def test_the_same_seed_gives_the_same_numbers(recipe, tmp_path):
     assert first["drift"] == again["drift"]
 
 
+@pytest.mark.long
 def test_energy_learning_rate_and_epochs_reach_the_run_and_its_record(recipe, tmp_path):
     flags = ("--energy", "0.5", "--lr", "0.002", "--epochs", "2", "--no-controls")
     loose = recipe(tmp_path / "a", *flags)[0]

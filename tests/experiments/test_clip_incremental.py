@@ -99,6 +99,7 @@ def test_every_method_runs_on_new_classes(recipe, tmp_path):
 
 
 @pytest.mark.parametrize("benchmark", ["named_datasets", "captioned_domains"])
+@pytest.mark.long
 def test_other_streams_have_all_their_numbers_too(recipe, tmp_path, benchmark):
     flags = ("--benchmark", benchmark, "--epochs", "1", "--batch-size", "60")
     records = recipe("clip_incremental", tmp_path, *flags, "--methods", "plain")

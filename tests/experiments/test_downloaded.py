@@ -42,6 +42,7 @@ def recipe(launch):
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
+@pytest.mark.long
 def test_a_setting_learns_from_image_files_and_writes_down_what_it_used(
     recipe, miniature, tmp_path, program, benchmark, folder, options, length
 ):
@@ -82,6 +83,7 @@ def test_clip_is_asked_in_words_where_folders_have_ids(miniature, tmp_path):
 
 
 @pytest.mark.parametrize("program", [class_incremental, online], ids=lambda p: p.__name__)
+@pytest.mark.long
 def test_images_read_by_other_processes_are_the_same_images(recipe, miniature, tmp_path, program):
     flags = ("--benchmark", "image_folder", "--data-root", str(miniature("image_folder")))
     flags += ("--options", "n_experiences=2", "--methods", "frozen")
@@ -91,6 +93,7 @@ def test_images_read_by_other_processes_are_the_same_images(recipe, miniature, t
     assert there["accuracy_matrix"] == here["accuracy_matrix"]
 
 
+@pytest.mark.long
 def test_the_class_order_is_drawn_by_a_seed_or_given_for_all_runs(recipe, miniature, tmp_path):
     flags = ("--benchmark", "image_folder", "--data-root", str(miniature("image_folder")))
     flags += ("--options", "n_experiences=2")

@@ -37,6 +37,7 @@ def is_triangular(matrix):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else value,
 )
+@pytest.mark.long
 def test_a_setting_runs_what_is_asked_for_and_the_controls(
     recipe, tmp_path, setting, pet, methods, flags
 ):
@@ -73,9 +74,13 @@ def test_every_method_runs_on_one_stream(recipe, tmp_path):
     assert by_method["plain"][0] == by_method["plain_refit"][0]
 
 
+ONLINE = [("online", head) for head in ("qda", "ranpac")]
+
+
 @pytest.mark.long
-@pytest.mark.parametrize("head", HEADS)
-@pytest.mark.parametrize("setting", ["class_incremental", "online"])
+@pytest.mark.parametrize(
+    ("setting", "head"), [*(("class_incremental", head) for head in HEADS), *ONLINE]
+)
 def test_every_head_evaluates_stale_and_fitted_again(recipe, tmp_path, setting, head):
     flags = ("--no-controls", "--head", head, "--epochs", "1")
     records = recipe(setting, tmp_path, *flags, "--methods", "frozen", "plain", "plain_refit")
@@ -113,6 +118,7 @@ def test_only_domain_incremental_evaluates_ahead(recipe, tmp_path, setting):
     ("setting", "times"),
     [("online", 1), ("class_incremental", 3)],  # to train, for PEGP, and for the head
 )
+@pytest.mark.long
 def test_an_online_stream_is_seen_once(recipe, tmp_path, monkeypatch, setting, times):
     fetched = Counter()
     fetch = ImageDataset.__getitem__
@@ -129,6 +135,7 @@ def test_an_online_stream_is_seen_once(recipe, tmp_path, monkeypatch, setting, t
     assert training == dict.fromkeys(range(140), times)
 
 
+@pytest.mark.long
 def test_without_boundaries_a_learner_is_not_told_the_tasks(recipe, tmp_path):
     flags = ("--no-controls", "--benchmark", "blurry_glyphs")
     told, hidden = (

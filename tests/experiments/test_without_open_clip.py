@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 PROGRAMS = (
     "class_incremental",
@@ -32,6 +34,7 @@ print(type(model_of(Job("", "", weights="random"), ["a", "b"])).__name__)
 """
 
 
+@pytest.mark.long
 def test_programs_start_and_vision_transformers_are_built_without_open_clip():
     command = [sys.executable, "-c", CODE]
     done = subprocess.run(command, capture_output=True, text=True)

@@ -37,6 +37,7 @@ def by_state(model, other, folder):
 
 @pytest.mark.parametrize("pets", PETS)
 @pytest.mark.parametrize("form", FORMS)
+@pytest.mark.long
 def test_a_saved_pet_answers_the_same_on_a_bare_model(form, pets, tmp_path):
     model, other = FORMS[form](), FORMS[form]()
     attach(model, *PETS[pets])

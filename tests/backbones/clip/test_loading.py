@@ -154,6 +154,7 @@ def test_building_leaves_the_root_logger_alone(caplog: pytest.LogCaptureFixture)
     assert not caplog.records
 
 
+@pytest.mark.long
 def test_it_is_exported_and_open_clip_is_loaded_only_when_asked_for() -> None:
     assert avl_pegp.create_clip is create_clip
     code = (

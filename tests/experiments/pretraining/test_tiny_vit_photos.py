@@ -29,6 +29,7 @@ def trained(path, last=None, settings=SETTINGS) -> dict[str, torch.Tensor]:
     return model.state_dict()
 
 
+@pytest.mark.long
 def test_stopped_and_started_again_it_comes_to_the_same_weights(tmp_path) -> None:
     whole = trained(tmp_path / "whole")
     trained(tmp_path / "parts", last=2)

@@ -27,6 +27,7 @@ FLAGS = [
 
 
 @pytest.mark.parametrize(("program", "flags"), FLAGS, ids=[flags for _, flags in FLAGS])
+@pytest.mark.long
 def test_a_command_asks_for_the_same_runs_again(
     program, flags, record, tmp_path, launch, monkeypatch
 ):

@@ -48,6 +48,7 @@ def done_in(folder):
     return [line.split("-")[1] for line in (folder / "runs.txt").read_text().split()]
 
 
+@pytest.mark.long
 def test_real_workers_keep_what_they_did_before_an_interruption(
     jobs, tmp_path, monkeypatch, request
 ):

@@ -71,6 +71,7 @@ def test_runs_are_well_formed_and_have_names_of_their_own(asked, program):
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.__name__)
+@pytest.mark.long
 def test_every_run_has_a_model_that_pegp_accepts(asked, program):
     rows = {(job.pet, job.method): job for job in asked(program, "--seeds", "1")}
     for job in rows.values():

@@ -36,3 +36,11 @@ def miniature(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
         return folder
 
     return folder_of
+
+
+@pytest.fixture
+def double():
+    """Avalanche's multi-head models give logits of the default dtype."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)

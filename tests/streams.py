@@ -13,9 +13,13 @@ from avalanche.training.supervised import Naive
 from models import OPTIMIZERS, images, small_vit
 from torch.utils.data import TensorDataset
 
+from avl_pegp.evaluation import AccuracyMatrices
+from avl_pegp.heads import create_head
 from avl_pegp.pet import LoRA, attach, pet_parameters
 from avl_pegp.plugins import MaskedCrossEntropy, PEGPPlugin
 from avl_pegp.plugins.experience import own_samples
+
+SMALL_HEADS = {"ranpac": {"projection": 50}}  # options that make them quick
 
 
 def to_noise(x):
@@ -61,6 +65,18 @@ def naive(*pets, plugin=None, optimizer="adamw_decay", head_lr=None, plugins=(),
     return SimpleNamespace(strategy=strategy, model=model, plugin=plugin)
 
 
+def strategy_of(model, *plugins, criterion=None, **options):
+    usual = {"train_mb_size": 4, "train_epochs": 4}
+    return Naive(
+        model=model,
+        optimizer=OPTIMIZERS["adamw_decay"]([p for p in model.parameters() if p.requires_grad]),
+        criterion=criterion or MaskedCrossEntropy(),
+        plugins=list(plugins),
+        evaluator=EvaluationPlugin(AccuracyMatrices(3), loggers=[BaseLogger()]),
+        **{**usual, **options},
+    )
+
+
 class Noted(SupervisedPlugin):
     """How often bases had grown when each piece was over, and which samples were own ones."""
 
@@ -103,3 +119,19 @@ def samples_seen(plugin) -> int:
 def all_images() -> list[torch.Tensor]:
     """The images of each task of ``online``."""
     return [torch.stack([x for x, *_ in e.dataset]) for e in stream(per_class=6).train_stream]
+
+
+def features_of(model, experience):
+    """What the classifier receives for an experience's images, and their labels."""
+    x = torch.stack([item[0] for item in experience.dataset.eval()])
+    y = torch.tensor([item[1] for item in experience.dataset])
+    with torch.no_grad():
+        return model.eval().forward_head(model.forward_features(x), pre_logits=True), y
+
+
+def by_hand(model, experiences, name="lda"):
+    """Statistics of these experiences under the model as it is now."""
+    expected = create_head(name, 6, 64, **SMALL_HEADS.get(name, {}))
+    for experience in experiences:
+        expected.update(*features_of(model, experience))
+    return expected

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from avl_pegp.heads import HEADS
+from avl_pegp.plugins import CORRECTIONS
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -46,13 +47,19 @@ def test_every_word_of_the_glossary_stands_where_it_says():
         assert name in defined(DOCS.parent / file), f"{file} defines no {name}"
 
 
-def test_the_page_on_heads_tells_of_every_head():
+def test_the_page_on_heads_tells_of_every_head_and_correction():
     page = (DOCS / "heads.md").read_text(encoding="utf-8")
-    assert re.findall(r"^\| `(\w+)` \|", page, re.M) == [*HEADS]
-    (block,) = re.findall(r"```python\n(.*?)```", page, re.S)
+    corrections = [correction.__name__ for correction in CORRECTIONS.values()]
+    assert re.findall(r"^\| `(\w+)` \|", page, re.M) == [*HEADS, *corrections]
+    first, second = re.findall(r"```python\n(.*?)```", page, re.S)
     names: dict = {}
-    exec(compile(block, "heads.md", "exec"), names)
+    exec(compile(first, "heads.md", "exec"), names)
     assert names["plugins"][0].head == "ranpac"
+    assert re.findall(r"^\| `(\w+Correction)` \|", page, re.M) == [
+        c.__name__ for c in CORRECTIONS.values()
+    ]
+    exec(compile(second, "heads.md", "exec"), names)
+    assert isinstance(names["plugins"][1].correction, CORRECTIONS["moments"])
 
 
 def test_modules_name_the_glossary():

@@ -4,6 +4,7 @@ Which does what: docs/heads.md. Terms and where they stand: docs/glossary.md.
 """
 
 from avl_pegp.heads.aligned import Aligned, AlignedCosine
+from avl_pegp.heads.drift_map import chosen_ridge, kept_off, ridge_map
 from avl_pegp.heads.gaussians import ClassGaussians
 from avl_pegp.heads.linear import LinearDiscriminant, NearestMean
 from avl_pegp.heads.quadratic import QuadraticDiscriminant
@@ -21,5 +22,8 @@ __all__ = [
     "NearestMean",
     "QuadraticDiscriminant",
     "RanPAC",
+    "chosen_ridge",
     "create_head",
+    "kept_off",
+    "ridge_map",
 ]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 import torch
@@ -14,10 +13,10 @@ from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor, nn
 
 from avl_pegp.heads import ClassStatistics, create_head
-from avl_pegp.hooks import watching
+from avl_pegp.plugins.classifier_input import ClassifierInput
+from avl_pegp.plugins.drift_correction import DriftCorrection
 from avl_pegp.plugins.experience import (
     around_next_forward,
-    heads_of,
     is_online,
     own_samples,
     predict,
@@ -46,6 +45,8 @@ class ClassStatisticsPlugin(SupervisedPlugin[SupervisedTemplate]):
     Args:
         head: a key of ``HEADS``.
         classifier: path of the linear classifier; ``None`` has it found, as ``PEGP`` does.
+        correction: moves stored statistics by the drift of features in an experience, as it is
+            estimated without old samples; ``None`` leaves them as they were stored.
         progress: show a bar while statistics are gathered.
         options: of the head, such as ``shrinkage``.
 
@@ -67,17 +68,17 @@ class ClassStatisticsPlugin(SupervisedPlugin[SupervisedTemplate]):
         head: str = "lda",
         classifier: Classifier = None,
         *,
+        correction: DriftCorrection | None = None,
         progress: bool = True,
         **options: Any,
     ) -> None:
         super().__init__()
         create_head(head, classes=1, width=1, **options)  # refuses wrong ones at once
         self.head, self.options = head, options
-        self.classifier = classifier
+        self._input = ClassifierInput(classifier)
+        self.correction = correction
         self.progress = progress
         self.of_heads: dict[str, ClassStatistics] = {}
-        self._paths: list[str] = []
-        self._features: dict[str, Tensor] = {}
         self._one_model = OneModel()
 
     @property
@@ -99,26 +100,37 @@ class ClassStatisticsPlugin(SupervisedPlugin[SupervisedTemplate]):
         require_samples(strategy.experience)
 
     def before_training_exp(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
-        """Find the classifier, or refuse the model, before any time is spent."""
-        self._find(strategy)
+        """Find the classifier, or refuse the model; note features, where drift is to be corrected."""
+        self._input.find(strategy)
+        if self.correction is None:
+            return
+        self.correction.require_fit(strategy)
+        if self.of_heads:
+            if len({*self.of_heads, *self._input.paths}) > 1:
+                raise ValueError(
+                    f"correction with the heads {', '.join(self._input.paths)}: a drift is known of "
+                    "the one that answers, and of no other; leave correction out, or name one classifier"
+                )
+            self.correction.begin(strategy, self._input.encoder(strategy), **kwargs)
 
     def before_forward(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
         """In online streams: watch the classifier's input while training."""
         if is_online(strategy.experience):
-            around_next_forward(strategy, self._watching(strategy.model))
+            around_next_forward(strategy, self._input.watching(strategy.model))
 
     def after_forward(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
         """In online streams: add this minibatch to the statistics."""
         if is_online(strategy.experience):
             own = own_samples(strategy)
-            taken = {path: x[:own] for path, x in self._taken(len(strategy.mb_y)).items()}
+            taken = {path: x[:own] for path, x in self._input.taken(len(strategy.mb_y)).items()}
             added = self._updated(strategy.model, self.of_heads, taken, strategy.mb_y[:own])
             self._take_over(added, strategy.model)
 
     def after_training_exp(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
-        """Store the statistics of this experience's classes."""
+        """Move what is stored by the drift, and store the statistics of this experience's classes."""
         if not is_online(strategy.experience):
-            self._add(strategy, [strategy.experience], self.of_heads, **kwargs)
+            moved = self._moved(strategy, **kwargs)
+            self._add(strategy, [strategy.experience], moved, **kwargs)
 
     def recompute(
         self,
@@ -133,6 +145,17 @@ class ClassStatisticsPlugin(SupervisedPlugin[SupervisedTemplate]):
         """
         self._add(strategy, experiences, {}, **kwargs)
 
+    def _moved(self, strategy: SupervisedTemplate, **kwargs: Any) -> dict[str, ClassStatistics]:
+        """The statistics so far, carried to where the experience has moved features."""
+        if self.correction is None or not self.of_heads:
+            return self.of_heads
+        drift = self.correction.end(strategy, self._input.encoder(strategy), **kwargs)
+        moved = copy.deepcopy(self.of_heads)
+        for statistics in moved.values():
+            if drift is not None:
+                statistics.move(drift)
+        return moved
+
     def _add(
         self,
         strategy: SupervisedTemplate,
@@ -143,13 +166,13 @@ class ClassStatisticsPlugin(SupervisedPlugin[SupervisedTemplate]):
         """Take over statistics with the experiences added to them, once all went well."""
         added = copy.deepcopy(dict(of_heads))
         size, workers = strategy.eval_mb_size, kwargs.get("num_workers", 0)
-        self._find(strategy)
-        with inference_state(strategy.model), self._watching(strategy.model):
+        self._input.find(strategy)
+        with inference_state(strategy.model), self._input.watching(strategy.model):
             for experience in experiences:
                 loader = statistics_loader(experience, batch_size=size, num_workers=workers)
                 for batch in watched(loader, "class statistics", self.progress):
                     _, y = predict(strategy, batch)
-                    added = self._updated(strategy.model, added, self._taken(len(y)), y)
+                    added = self._updated(strategy.model, added, self._input.taken(len(y)), y)
         self._take_over(added, strategy.model)
 
     def _take_over(self, of_heads: dict[str, ClassStatistics], model: nn.Module) -> None:
@@ -160,7 +183,7 @@ class ClassStatisticsPlugin(SupervisedPlugin[SupervisedTemplate]):
         """Watch what the classifier receives while evaluating."""
         if self.of_heads:
             self._one_model.require(type(self).__name__, strategy.model)
-            around_next_forward(strategy, self._watching(strategy.model))
+            around_next_forward(strategy, self._input.watching(strategy.model))
 
     def after_eval_forward(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
         """Put the statistics' logits in the place of the linear head's, before any metric.
@@ -169,22 +192,12 @@ class ClassStatisticsPlugin(SupervisedPlugin[SupervisedTemplate]):
         """
         if not self.of_heads:
             return
-        taken = self._taken(len(strategy.mb_y))
+        taken = self._input.taken(len(strategy.mb_y))
         known = [
             self.of_heads[path].logits(x) for path, x in taken.items() if path in self.of_heads
         ]
         if known:
             strategy.mb_output = torch.stack(known).mean(0)
-
-    def _find(self, strategy: SupervisedTemplate) -> None:
-        """Note where the heads are: trainable ones, else all."""
-        self._paths = list(heads_of(strategy, self.classifier, may_be_frozen=True))
-        if not self._paths:
-            raise ValueError(
-                f"{type(strategy.model).__name__} has no classifier to take features from: leave "
-                "this plugin out where classes are names, as in a CLIP, or name the path of its linear "
-                "layer by classifier="
-            )
 
     def _updated(
         self,
@@ -205,31 +218,3 @@ class ClassStatisticsPlugin(SupervisedPlugin[SupervisedTemplate]):
             statistics.update(x, labels)
             of_heads[path] = statistics
         return of_heads
-
-    @contextmanager
-    def _watching(self, model: nn.Module) -> Iterator[None]:
-        """Inside this block, and only there, what each head receives is noted."""
-        self._features = {}
-        root = named_root(model)
-        with watching({path: root.get_submodule(path) for path in self._paths}, before=self._see):
-            yield
-
-    def _see(
-        self, path: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> None:
-        (x,) = (*args, *kwargs.values())
-        self._features[path] = x.detach()
-
-    def _taken(self, samples: int) -> dict[str, Tensor]:
-        """What each head that was called received, a row for each sample."""
-        features, self._features = self._features, {}
-        if not features:
-            raise RuntimeError("the forward pass never called the classifier: no features to use")
-        rows = {path: x.reshape(-1, x.shape[-1]) for path, x in features.items()}
-        wrong = [f"{path} {len(x)}" for path, x in rows.items() if len(x) != samples]
-        if wrong:
-            raise ValueError(
-                f"a batch of {samples} samples, of which the heads saw {', '.join(wrong)}: class "
-                "statistics need one task in a batch, and one row a sample"
-            )
-        return rows

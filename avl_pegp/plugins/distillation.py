@@ -8,13 +8,10 @@ from typing import Any
 from avalanche.benchmarks import DatasetExperience
 from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor
-from torch.func import functional_call
 from torch.nn import functional as F
 
-from avl_pegp.pet.trainable import trainable_tensors
 from avl_pegp.plugins.experience import classes_of
-from avl_pegp.plugins.last_task import LastTaskPlugin, old_part
-from avl_pegp.projection.running import inference_state
+from avl_pegp.plugins.last_task import LastTaskPlugin, as_taught
 
 
 def distillation_loss(student: Tensor, teacher: Tensor, temperature: float = 2.0) -> Tensor:
@@ -89,14 +86,7 @@ class LwFPlugin(LastTaskPlugin):
 
     def teach(self, strategy: SupervisedTemplate) -> Tensor:
         """What the last task's model answers on the minibatch, without gradients."""
-        model = strategy.model
-        with inference_state(model):
-            # Rows that were gained since stand below the old ones: their logits are not asked for.
-            tensors = {name: p.clone() for name, p in trainable_tensors(model).items()}
-            for name, then in self.anchor.items():
-                old_part(tensors[name], then).copy_(then)
-            logits: Tensor = functional_call(model, tensors, (strategy.mb_x,))
-        return logits
+        return as_taught(strategy.model, self.anchor, strategy.mb_x)
 
     def learn(
         self, strategy: SupervisedTemplate, task: DatasetExperience[Any], **kwargs: Any

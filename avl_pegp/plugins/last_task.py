@@ -10,10 +10,12 @@ from typing import Any
 from avalanche.benchmarks import DatasetExperience
 from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from avl_pegp.pet.trainable import trainable_tensors
 from avl_pegp.plugins.pegp import PEGPPlugin
 from avl_pegp.plugins.tasks import TaskPlugin
+from avl_pegp.projection.running import inference_state
 
 
 class LastTaskPlugin(TaskPlugin):
@@ -71,6 +73,23 @@ class LastTaskPlugin(TaskPlugin):
         """Add the penalty."""
         if self.anchor:
             strategy.loss = strategy.loss + self.strength * self.penalty(strategy)
+
+
+def as_taught(model: nn.Module, anchor: Mapping[str, Tensor], x: Tensor) -> Tensor:
+    """What the model of the last task answers, in eval mode and without gradients.
+
+    Args:
+        model: called with x alone.
+        anchor: its trainable tensors as they were, by name.
+        x: images.
+    """
+    with inference_state(model):
+        # Rows that were gained since stand below the old ones: their logits are not asked for.
+        tensors = {name: p.clone() for name, p in trainable_tensors(model).items()}
+        for name, then in anchor.items():
+            old_part(tensors[name], then).copy_(then)
+        logits: Tensor = functional_call(model, tensors, (x,))
+    return logits
 
 
 def snapshot(model: nn.Module) -> dict[str, Tensor]:

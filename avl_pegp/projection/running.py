@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from avl_pegp.wrappers import named_root
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -97,3 +99,30 @@ def nothing_compiled() -> Iterator[None]:
         return
     with torch.compiler.set_stance("force_eager"):
         yield
+
+
+@contextmanager
+@torch.no_grad()
+def tensors_replaced(model: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]:
+    """A block in which parameters have other values; afterwards they are to the bit what they were.
+
+    Args:
+        model: may be wrapped.
+        tensors: values by the name of the parameter, all others stay.
+
+    Example:
+        >>> layer = nn.Linear(1, 1, bias=False)
+        >>> with tensors_replaced(layer, {"weight": torch.zeros(1, 1)}):
+        ...     layer.weight.item()
+        0.0
+    """
+    root = named_root(model)
+    parameters = {name: root.get_parameter(name) for name in tensors}
+    kept = {name: parameter.clone() for name, parameter in parameters.items()}
+    try:
+        for name, parameter in parameters.items():
+            parameter.copy_(tensors[name])
+        yield
+    finally:
+        for name, parameter in parameters.items():
+            parameter.copy_(kept[name])

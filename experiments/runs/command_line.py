@@ -26,6 +26,7 @@ from avl_pegp.evaluation import (
 )
 from avl_pegp.evaluation.folders import require_empty
 from avl_pegp.heads import HEADS
+from avl_pegp.plugins import CORRECTIONS
 from avl_pegp.plugins.progress import bars
 from avl_pegp.projection.settings import require_energy
 from runs.job import Job, Run
@@ -115,6 +116,13 @@ def flags(
         help=f"classifier at evaluation: {menu.own_head} is the model's own, others (docs/heads.md) are "
         "made of class statistics",
     )
+    parser.set_defaults(correction=None)
+    if menu.statistics:
+        parser.add_argument(
+            "--correction",
+            choices=CORRECTIONS,
+            help="of class statistics for drift (docs/heads.md)",
+        )
     parser.add_argument("--out", type=Path, required=True, help="a new or empty folder")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     parser.add_argument("--no-controls", action="store_true", help=f"leave out {menu.controls}")
@@ -158,6 +166,11 @@ def jobs_of(
     rows += [(pet, m) for pet in dict.fromkeys(args.pet) for m in methods if methods[m].has_pet]
     try:
         check(args, methods)
+        if args.correction and setting == "online":
+            raise ValueError(
+                f"--correction {args.correction} in an online stream: features of the same images are "
+                "compared before and after training, and there each image is seen once; leave it out"
+            )
         base = base_of(args, setting=setting, **fixed)
         check_size(base)
         given = (args.data_root, args.options, args.class_order, args.weights, base.template)
@@ -172,8 +185,8 @@ def jobs_of(
 
 def base_of(args: argparse.Namespace, **fixed: Any) -> Job:
     """What the runs have in common."""
-    for name in ("benchmark", "head", "backbone", "weights", "energy", "transforms"):
-        fixed[name] = getattr(args, name)
+    names = ("benchmark", "head", "correction", "backbone", "weights", "energy", "transforms")
+    fixed |= {name: getattr(args, name) for name in names}
     return Job(
         **fixed,
         training=Training(epochs=args.epochs, batch_size=args.batch_size),
@@ -203,6 +216,11 @@ def check(args: argparse.Namespace, methods: Mapping[str, Method]) -> None:
         raise ValueError(f"--lr {args.lr}: must be above 0 and finite")
     if args.energy is not None:
         require_energy(args.energy)
+    if args.correction and args.head not in HEADS:
+        raise ValueError(
+            f"--correction {args.correction} with --head {args.head}: there are no class statistics to "
+            f"correct; use --head {' or '.join(HEADS)}"
+        )
     refits = [name for name, method in methods.items() if method.refit]
     if refits and args.head not in HEADS:
         raise ValueError(

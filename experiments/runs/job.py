@@ -27,6 +27,7 @@ class Job:
         head: one of ``HEADS``, or ``"linear"``; of a CLIP ``"text"``.
         weights: a file for the backbone, ``"random"``, or ``None`` for those that its name stands for;
             of a CLIP also a tag.
+        correction: of stored statistics for drift, one of ``CORRECTIONS``, where the PET is tuned on.
         backbone_options: as ``create_vit`` or ``create_clip`` takes them.
         template: of class prompts where the backbone is a CLIP; ``None`` for a vision transformer.
         transforms: a name that ``transforms_of`` knows, for images from files; ``None``: the model's.
@@ -48,6 +49,7 @@ class Job:
     training: Training = field(default_factory=Training)
     machine: Machine = field(default_factory=Machine)
     head: str = "lda"
+    correction: str | None = None
     backbone: str = "tiny_vit_32.latin"
     weights: str | None = None
     backbone_options: dict[str, Any] = field(default_factory=dict)
@@ -96,7 +98,8 @@ class Job:
         cut = {name: value for name, value in self.options.items() if isinstance(value, int)}
         options = "".join(f"-{name}={value}" for name, value in sorted(cut.items()))
         boundaries = "" if self.boundaries else "-no_boundaries"
-        return f"{self.setting}-{self.benchmark}{options}{boundaries}-{self.head}-{self.name}"
+        head = f"{self.head}-{self.correction}" if self.correction else self.head
+        return f"{self.setting}-{self.benchmark}{options}{boundaries}-{head}-{self.name}"
 
     @property
     def title(self) -> str:

@@ -9,7 +9,14 @@ from typing import Any, Literal
 from avl_pegp import Adapter, Context, LinearAdapter, LoRA, Prefix, Prompt
 from avl_pegp.heads import HEADS, ClassStatistics
 from avl_pegp.pet import PETS as KINDS
-from avl_pegp.plugins import ContextPerExperiencePlugin, EWCPlugin, L2Plugin, LwFPlugin
+from avl_pegp.plugins import (
+    ContextPerExperiencePlugin,
+    EWCPlugin,
+    FeatureDistillationPlugin,
+    L2Plugin,
+    LwFPlugin,
+    TaskAveragePlugin,
+)
 from avl_pegp.projection import Protection
 from runs.clip import vr_lwf_of_words, zscl
 
@@ -19,6 +26,8 @@ PLUGINS: dict[str, Callable[..., Any]] = {  # of baselines, and of what a PET it
     "l2": L2Plugin,
     "ewc": EWCPlugin,
     "lwf": LwFPlugin,
+    "feature_distillation": FeatureDistillationPlugin,
+    "task_average": TaskAveragePlugin,
     "zscl": zscl,
     "vr_lwf": vr_lwf_of_words,
     "context_per_experience": ContextPerExperiencePlugin,
@@ -107,6 +116,7 @@ PETS = {  # settings found by the study "search"
     "prefix": tuned(Prefix(length=10), 5e-2, 0.97),
     "prompt": tuned(Prompt(length=4), 8e-2, 0.95),
 }
+FD = {"kind": "feature_distillation", "strength": 3.0}
 CONTROLS = ("frozen", "plain", "first_session")  # run whether or not they are asked for
 METHODS = {
     "frozen": Method("never"),
@@ -117,11 +127,14 @@ METHODS = {
     "first_session": Method("first"),
     # what the search found best with LoRA; for first_session that is the PET's own rate
     "plain_tuned": Method(lr_factor=0.0625),
+    "plain_ema": Method(baseline={"kind": "task_average", "alpha": 0.3}),
     "joint": Method("jointly"),
     "l2": Method(baseline={"kind": "l2", "strength": 1.0}),
     "ewc": Method(baseline={"kind": "ewc", "strength": 1e3, "samples": 100}, lr_factor=0.25),
     "lwf": Method(baseline={"kind": "lwf", "strength": 3.0}, lr_factor=0.25),
+    "fd": Method(baseline=FD, lr_factor=0.25),
     "pegp": Method(pegp={}),
+    "pegp_fd": Method(pegp={}, baseline=FD),
     "pegp_refit": Method(pegp={}, refit=True),
 }
 

@@ -1,4 +1,4 @@
-"""Jobs in records of the first version, which described methods and PETs as Python prints them."""
+"""Jobs in older records: without younger fields, and with methods and PETs as Python prints."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ BASELINES = {  # by the class that was printed: its kind, and the names of its a
     "EWCPlugin": ("ewc", ("strength", "samples")),
     "LwFPlugin": ("lwf", ("strength",)),
 }
+YOUNGER: Values = {"correction": None}  # fields, and what runs had before there were any
 FUNCTIONS: dict[str, Values] = {
     "zscl": {"kind": "zscl", "ensemble_every": 5},
     "vr_lwf_of_words": {"kind": "vr_lwf"},
@@ -26,7 +27,7 @@ FUNCTIONS: dict[str, Values] = {
 
 def translated(job: dict[str, Any]) -> dict[str, Any]:
     """A record's job as it is described today; what can't be read stays as it is."""
-    found = dict(job)
+    found = YOUNGER | job
     for name, read in (("does", _method), ("tuning", _tuning)):
         if isinstance(job.get(name), str):
             try:

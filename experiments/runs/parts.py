@@ -24,7 +24,12 @@ from avl_pegp.benchmarks import BENCHMARKS, create_benchmark
 from avl_pegp.evaluation import AccuracyImage, AccuracyMatrices, Record, pegp_metrics
 from avl_pegp.heads import HEADS
 from avl_pegp.pet import freeze
-from avl_pegp.plugins import ClassStatisticsPlugin, MaskedCrossEntropy, ProgressPlugin
+from avl_pegp.plugins import (
+    CORRECTIONS,
+    ClassStatisticsPlugin,
+    MaskedCrossEntropy,
+    ProgressPlugin,
+)
 from avl_pegp.projection import Protection
 from runs.clip import references
 from runs.job import RANDOM, Job
@@ -116,11 +121,22 @@ def optimizer_of(job: Job, model: Any) -> Optimizer:
 
 
 def pegp_values(job: Job) -> Values:
-    """PEGP's arguments as plain values: the method's before the PET's, and ``--energy`` before both."""
-    if job.does.pegp is None or job.tuning is None:
+    """PEGP's arguments as plain values: the method's before the PET's, and ``--energy`` before both.
+
+    Where only its moments are wanted, to correct statistics by, it projects nothing.
+    """
+    own = job.does.pegp
+    if own is None and job.correction == "moments" and _drifts(job):
+        own = {"project": "none", "rebase": False}
+    if own is None or job.tuning is None:
         return {}
     energy = {"energy": job.energy} if job.energy else {}
-    return {"every": job.every} | job.tuning.pegp | job.does.pegp | energy
+    return {"every": job.every} | job.tuning.pegp | own | energy
+
+
+def _drifts(job: Job) -> bool:
+    """Whether features move once statistics are stored."""
+    return job.does.tunes == "always"
 
 
 def pegp_of(job: Job) -> PEGPPlugin | None:
@@ -137,7 +153,11 @@ def pegp_of(job: Job) -> PEGPPlugin | None:
 
 def statistics_of(job: Job) -> ClassStatisticsPlugin | None:
     """The head on class statistics, where that is the classifier."""
-    return ClassStatisticsPlugin(job.final_head) if job.final_head in HEADS else None
+    if job.final_head not in HEADS:
+        return None
+    corrects = job.correction is not None and _drifts(job)
+    correction = CORRECTIONS[str(job.correction)]() if corrects else None
+    return ClassStatisticsPlugin(job.final_head, correction=correction)
 
 
 def baselines_of(job: Job) -> list[Any]:

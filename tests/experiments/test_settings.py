@@ -16,6 +16,7 @@ from runs.methods import METHODS
 from avl_pegp.backbones.tiny_vit import WEIGHTS_SHA256
 from avl_pegp.benchmarks.data import ImageDataset
 from avl_pegp.heads import HEADS
+from avl_pegp.plugins import CORRECTIONS
 
 SETTINGS = ("class_incremental", "task_incremental", "domain_incremental", "online")
 CONTROLS = {"frozen", "plain", "first_session"}
@@ -72,6 +73,23 @@ def test_every_method_runs_on_one_stream(recipe, tmp_path):
     assert by_method["frozen"] == by_method["lda"]  # the same, named as a head
     assert by_method["plain"][0] == by_method["first_session"][0] == by_method["pegp"][0]
     assert by_method["plain"][0] == by_method["plain_refit"][0]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("correction", CORRECTIONS)
+def test_a_correction_moves_what_drifts_and_nothing_else(recipe, tmp_path, correction):
+    flags = ("--epochs", "1", "--methods", "plain", "pegp", "joint")
+    runs = [
+        recipe("class_incremental", tmp_path / str(len(more)), *flags, *more)
+        for more in ((), ("--correction", correction))
+    ]
+    stale, corrected = ({r.method: r.accuracy_matrix for r in records} for records in runs)
+    assert {r.config["job"]["correction"] for r in runs[1]} == {correction}
+    changed = {method for method in stale if stale[method] != corrected[method]}
+    assert "plain" in changed
+    assert changed <= {"plain", "pegp"}
+    for method in changed:
+        assert stale[method][0] == corrected[method][0]
 
 
 ONLINE = [("online", head) for head in ("qda", "ranpac")]
@@ -172,6 +190,10 @@ REFUSED = [
         "--methods pegp_refit with --head linear: there are no class statistics to fit again; "
         "use --head lda or ncm or qda or ",
     ),
+    (
+        ("--head", "linear", "--correction", "ridge"),
+        "--correction ridge with --head linear: there are no class statistics to correct; use --head ",
+    ),
 ]
 
 
@@ -181,6 +203,7 @@ REFUSED = [
         *((setting, *case) for setting in SETTINGS for case in REFUSED),
         ("class_incremental", ("--epochs", "0"), "epochs=0, batch_size=32: must be at least 1"),
         ("online", ("--epochs", "2"), "--epochs 2: an online stream is seen once; leave it out"),
+        ("online", ("--correction", "ridge"), "--correction ridge in an online stream: "),
         ("online", ("--batch-size", "0"), "epochs=1, batch_size=0: must be at least 1"),
         ("online", ("--every", "0"), "--every 0: must be at least 1"),
         (

@@ -10,7 +10,7 @@ from clip_streams import learner as clip_learner
 from clip_streams import tasks, train
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.neighbors import NearestCentroid
-from streams import naive, online, stream
+from streams import SMALL_HEADS, by_hand, features_of, naive, online, stream
 
 from avl_pegp.heads import HEADS, create_head
 from avl_pegp.plugins import ClassStatisticsPlugin, PEGPPlugin
@@ -92,13 +92,10 @@ class Evaluated(SupervisedPlugin):
         self.logits = strategy.mb_output
 
 
-OPTIONS = {"ranpac": {"projection": 50}}  # which makes it quick
-
-
 @pytest.mark.parametrize("name", HEADS)
 def test_in_a_stream_old_statistics_are_kept_and_evaluation_uses_them(name):
     evaluated = Evaluated()
-    head = ClassStatisticsPlugin(name, progress=False, **OPTIONS.get(name, {}))
+    head = ClassStatisticsPlugin(name, progress=False, **SMALL_HEADS.get(name, {}))
     parts = naive(plugins=[head, evaluated], eval_mb_size=100)
     benchmark = stream(per_class=3)
     parts.strategy.train(benchmark.train_stream[0], eval_streams=[])
@@ -126,22 +123,6 @@ def test_a_clip_has_no_classifier_for_statistics():
         train(parts, tasks()[:1])
 
 
-def features_of(model, experience):
-    """What the classifier receives for an experience's images, and their labels."""
-    x = torch.stack([item[0] for item in experience.dataset.eval()])
-    y = torch.tensor([item[1] for item in experience.dataset])
-    with torch.no_grad():
-        return model.eval().forward_head(model.forward_features(x), pre_logits=True), y
-
-
-def by_hand(model, experiences, name="lda"):
-    """Statistics of these experiences under the model as it is now."""
-    expected = create_head(name, 6, 64, **OPTIONS.get(name, {}))
-    for experience in experiences:
-        expected.update(*features_of(model, experience))
-    return expected
-
-
 def assert_same(ours, expected):
     torch.testing.assert_close(ours.counts, expected.counts)
     torch.testing.assert_close(ours.means, expected.means)
@@ -161,7 +142,7 @@ def test_from_a_stream_seen_once_they_are_those_of_the_whole_where_nothing_moves
 
 @pytest.mark.parametrize("name", HEADS)
 def test_every_head_can_be_recomputed_and_learned_from_a_stream_seen_once(name):
-    head = ClassStatisticsPlugin(name, progress=False, **OPTIONS.get(name, {}))
+    head = ClassStatisticsPlugin(name, progress=False, **SMALL_HEADS.get(name, {}))
     parts = naive(plugins=[head], train_epochs=1, train_mb_size=4)
     for group in parts.strategy.optimizer.param_groups:
         group["lr"] = 0.0

@@ -6,28 +6,15 @@ import pytest
 import torch
 from avalanche.logging import BaseLogger
 from avalanche.training.plugins import EvaluationPlugin
-from avalanche.training.supervised import Naive
 from heads import UNTOLD, WRAPPED, LogProbabilities, OwnHead, built, layer_of, multitask
-from models import OPTIMIZERS, relative_change
-from streams import online, stream
+from models import relative_change
+from streams import online, strategy_of, stream
 from torch import nn
 
 from avl_pegp.evaluation import AccuracyMatrices, MeasuredDrift
 from avl_pegp.plugins import ClassStatisticsPlugin, MaskedCrossEntropy, PEGPPlugin
 
 MODELS = {**UNTOLD, **{name: case for name, case in WRAPPED.items() if name != "resnet"}}
-
-
-def strategy_of(model, *plugins, criterion=None, **options):
-    usual = {"train_mb_size": 4, "train_epochs": 4}
-    return Naive(
-        model=model,
-        optimizer=OPTIMIZERS["adamw_decay"]([p for p in model.parameters() if p.requires_grad]),
-        criterion=criterion or MaskedCrossEntropy(),
-        plugins=list(plugins),
-        evaluator=EvaluationPlugin(AccuracyMatrices(3), loggers=[BaseLogger()]),
-        **{**usual, **options},
-    )
 
 
 def rows_of(layer):
@@ -116,14 +103,6 @@ def features(model, experience):
     return model.eval().model(images_of(experience))
 
 
-@pytest.fixture
-def double():
-    """Avalanche's multi-head models give logits of the default dtype."""
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
-
-
 @pytest.mark.usefixtures("double")
 class TestHeadsForTasks:
     """Avalanche's multi-head models: each head is under the rule of its own."""
@@ -196,7 +175,7 @@ class TestHeadsForTasks:
         for experience in train[:2]:
             strategy.train(experience, eval_streams=[])
         both = torch.cat([images_of(e) for e in train[:2]])
-        with statistics._watching(model), torch.no_grad():
+        with statistics._input.watching(model), torch.no_grad():
             model(both, torch.tensor([0] * 4 + [1] * 4))
         with pytest.raises(ValueError, match="need one task in a batch"):
-            statistics._taken(len(both))
+            statistics._input.taken(len(both))

@@ -18,6 +18,7 @@ DEFAULTS = {  # of the vision transformers' settings
     "methods": ["pegp"],
     "seeds": [0],
     "head": "lda",
+    "correction": None,
     "quiet": False,
     "no_controls": False,
     "backbone": "tiny_vit_32.latin",
@@ -38,6 +39,7 @@ CHOICES = {
     "benchmark": ["a", "b"],
     "pet": ["lora", "adapter", "prefix", "prompt"],
     "head": [*HEADS, "linear"],
+    "correction": ["ridge", "moments"],
     "transforms": ["timm", "published", "autoaugment", "autoaugment_cifar", "open_clip"],
 }
 

@@ -81,7 +81,12 @@ def test_what_can_not_be_read_stays_as_it_is(printed):
     assert translated(job) == job
 
 
-def test_jobs_of_today_and_of_no_fields_stay_as_they_are():
-    job = Job("", "", does=METHODS["ewc"], tuning=PETS["lora"]).described()
+def test_jobs_of_today_stay_as_they_are():
+    job = Job("", "", does=METHODS["ewc"], tuning=PETS["lora"], correction="ridge").described()
     assert translated(job) == job
-    assert translated({}) == {}
+
+
+def test_a_job_from_before_there_were_corrections_had_none():
+    job = Job("", "", does=METHODS["ewc"], tuning=PETS["lora"]).described()
+    older = {name: value for name, value in job.items() if name != "correction"}
+    assert translated(older) == job

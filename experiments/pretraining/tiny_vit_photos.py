@@ -118,7 +118,7 @@ def main() -> None:
         "--data-root", type=Path, required=True, help="folder that holds tiny-imagenet-200"
     )
     parser.add_argument("--batch-size", type=int, default=256)
-    parser.add_argument("--learning-rate", type=float, default=2e-3)
+    parser.add_argument("--learning-rate", type=float, default=5e-3)
     args = parser.parse_args()
     with alone(parser, args.out):
         try:

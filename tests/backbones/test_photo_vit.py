@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
+import safetensors.torch
 import torch
 from models import PETS, answers, images, relative_change, tune
 from timm.models.vision_transformer import VisionTransformer
@@ -10,11 +13,11 @@ from torchvision.transforms.functional import to_pil_image
 
 from avl_pegp.backbones import WeightsSource, create_vit, photo_vit, transforms_of
 from avl_pegp.backbones.photo_vit import ResidualStem
-from avl_pegp.backbones.state_dicts import WeightsError
 from avl_pegp.pet import LoRA, attach, pet_parameters
 from avl_pegp.projection import PEGP
 
 PARAMETERS = 6_100_000
+MEGABYTES = 16
 
 
 def blank(num_classes: int = 6, **options) -> VisionTransformer:
@@ -22,8 +25,26 @@ def blank(num_classes: int = 6, **options) -> VisionTransformer:
     return create_vit(photo_vit.PHOTO_VIT, num_classes, **options)
 
 
-def test_it_is_small() -> None:
+def test_model_and_file_stay_small() -> None:
     assert sum(parameter.numel() for parameter in blank().parameters()) <= PARAMETERS
+    assert photo_vit.WEIGHTS_FILE.stat().st_size <= MEGABYTES * 2**20
+
+
+def test_pretrained_weights_fill_everything_but_the_head_in_full_precision() -> None:
+    plain, loaded = (blank(pretrained=p).state_dict() for p in (False, True))
+    shipped = safetensors.torch.load_file(photo_vit.WEIGHTS_FILE)
+    assert set(shipped) == {key for key in loaded if not key.startswith("head.")}
+    for key, value in loaded.items():
+        assert value.dtype == torch.float32
+        assert torch.equal(value, shipped[key].float() if key in shipped else plain[key])
+    assert {value.dtype for value in shipped.values()} == {torch.float16}
+
+
+def test_they_are_the_ones_that_are_meant() -> None:
+    digest = hashlib.sha256(photo_vit.WEIGHTS_FILE.read_bytes()).hexdigest()
+    assert digest == photo_vit.WEIGHTS_SHA256
+    source = WeightsSource(photo_vit.PHOTO_VIT, photo_vit.WEIGHTS_FILE.name, digest)
+    assert blank(pretrained=True).weights_source == source
 
 
 def test_it_sees_a_class_token_and_16_patches() -> None:
@@ -71,8 +92,9 @@ def test_every_pet_goes_into_it_and_leaves_what_it_computes_or_can_be_trained(pe
     assert all(p.grad is None for p in model.patch_embed.parameters())
 
 
-def test_at_energy_1_old_outputs_stay() -> None:
-    model = blank().double()
+@pytest.mark.parametrize("pretrained", [False, True])
+def test_at_energy_1_old_outputs_stay(pretrained: bool) -> None:
+    model = blank(pretrained=pretrained).double()
     attach(model, LoRA(3))
     optimizer = torch.optim.AdamW(pet_parameters(model), lr=1e-2, weight_decay=0.1)
     pegp = PEGP(model, energy=1.0)
@@ -86,8 +108,3 @@ def test_at_energy_1_old_outputs_stay() -> None:
     tune(model, optimizer, pegp, new, torch.tensor([3, 4, 5, 3, 4, 5, 3, 4]), steps=8)
     assert relative_change(answers(model, old), before[0]) <= 1e-9
     assert relative_change(answers(model, new), before[1]) > 1e-5
-
-
-def test_weights_that_are_not_shipped_are_refused_with_the_way_to_make_them() -> None:
-    with pytest.raises(WeightsError, match=r"tiny_vit_photos.py, and give the file as pretrained"):
-        create_vit(photo_vit.PHOTO_VIT, 3, pretrained=True)

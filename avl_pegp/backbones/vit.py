@@ -37,10 +37,11 @@ def create_vit(
     ``augreg2_in21k_ft_in1k``, which has seen ImageNet's labels.
 
     Args:
-        name: ``"tiny_vit_32.latin"`` (3x32x32 images, weights inside this package) or the name of a
-            vision transformer of timm (its classes VisionTransformer, Eva, which DINOv3 is too, Beit
-            and VisionTransformerRelPos), best with its tag, as ``"vit_base_patch16_224.augreg_in21k"``;
-            or one that you have given to ``register_vit``.
+        name: ``"tiny_vit_32.latin"`` for letters or ``"tiny_vit_32.photos"`` for photographs (3x32x32
+            images, weights inside this package); or the name of a vision transformer of timm (its
+            classes VisionTransformer, Eva, which DINOv3 is too, Beit and VisionTransformerRelPos),
+            best with its tag, as ``"vit_base_patch16_224.augreg_in21k"``; or one that you have given
+            to ``register_vit``.
         num_classes: outputs of the head, at least 1.
         pretrained: ``False`` for random weights; ``True`` for those that the name stands for, timm's
             being downloaded once; or a file with weights of this architecture: ``.safetensors``,

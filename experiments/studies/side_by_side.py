@@ -27,32 +27,38 @@ STALE, REFIT = (
 class SideBySide(SupervisedPlugin[SupervisedTemplate]):
     """Looks on: the accuracy of every head under every correction, of features taken once.
 
-    It stands behind what trains. ``STALE`` and ``REFIT`` come with every run.
+    It stands behind what trains.
 
     Args:
         heads: of ``HEADS``.
-        corrections: of ``CORRECTIONS``; ``"moments"`` wants a ``PEGPPlugin`` before this one.
+        corrections: of ``CORRECTIONS``, beside ``STALE``; ``"moments"`` wants a ``PEGPPlugin`` before
+            this one.
+        oracle: whether ``REFIT`` is among them, at the cost of a pass over all old images.
 
     Attributes:
         matrices: by head and correction, as ``AccuracyMatrices`` has them, classes competing.
         explained: by correction, the share of squared drift of old class means that it makes good, of
             all experiences after the first: 1 for an oracle, 0 for none, below 0 where it does harm.
+            Empty without the oracle.
     """
 
-    def __init__(self, heads: Sequence[str], corrections: Sequence[str] = ()) -> None:
+    def __init__(
+        self, heads: Sequence[str], corrections: Sequence[str] = (), oracle: bool = True
+    ) -> None:
         super().__init__()
-        self.heads, self.names = heads, (STALE, *corrections, REFIT)
+        self.heads, self.oracle = heads, oracle
+        self.names = (STALE, *corrections, *([REFIT] if oracle else []))
         self.matrices: dict[tuple[str, str], AccuracyMatrix] = {}
         self._corrections = {name: CORRECTIONS[name]() for name in corrections}
         self._input = ClassifierInput()
         self._learned: dict[tuple[str, str], ClassStatistics] = {}
-        self._errors = dict.fromkeys((STALE, *corrections), 0.0)
+        self._errors = dict.fromkeys((STALE, *corrections) if oracle else (), 0.0)
         self._hits: dict[tuple[str, str], int] = {}
 
     @property
     def explained(self) -> dict[str, float]:
         """See the class."""
-        stale = self._errors[STALE]
+        stale = self._errors.get(STALE)
         return {name: 1 - error / stale if stale else 0.0 for name, error in self._errors.items()}
 
     def before_training_exp(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
@@ -71,14 +77,15 @@ class SideBySide(SupervisedPlugin[SupervisedTemplate]):
         if self._learned:
             for name, correction in self._corrections.items():
                 maps[name] = correction.end(strategy, encode, **kwargs)
-        past = strategy.experience.benchmark.train_stream[:t]
+        past = strategy.experience.benchmark.train_stream[:t] if self.oracle else []
         everything = [*features_of(strategy, past, encode), *new]
         self._learned = {
             (head, name): self._grown(strategy, head, name, maps[name], new, everything)
             for head in self.heads
             for name in self.names
         }
-        self._measure(t)
+        if self.oracle and t > 0:
+            self._measure()
 
     def _grown(
         self,
@@ -101,17 +108,12 @@ class SideBySide(SupervisedPlugin[SupervisedTemplate]):
             statistics.update(features, labels)
         return statistics
 
-    def _measure(self, t: int) -> None:
+    def _measure(self) -> None:
         """How far the means of old classes are from what they have become."""
-        if t == 0:
-            return
         truth = self._learned[self.heads[0], REFIT]
-        stale = self._learned[self.heads[0], STALE]
-        new = truth.counts != stale.counts  # of classes that recur both are of all images
-        seen = (truth.counts > 0) & ~new
         for name in self._errors:
             means = self._learned[self.heads[0], name].means
-            self._errors[name] += (means - truth.means)[seen].square().sum().item()
+            self._errors[name] += (means - truth.means).square().sum().item()
 
     def before_eval_exp(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
         """Begin to count."""

@@ -77,7 +77,8 @@ def command_of(records: Sequence[Record]) -> str:
     menu = CLIP if first.setting == "clip_incremental" else VIT
     if not is_said_by_flags(first, menu):
         return ""
-    job, order = first.config["job"], first.config["job"]["class_order"]
+    job = translated(first.config["job"])
+    order = job["class_order"]
     flags: dict[str, Any] = {
         "benchmark": first.benchmark,
         "pet": None if first.pet == "none" else first.pet,
@@ -85,6 +86,7 @@ def command_of(records: Sequence[Record]) -> str:
         "seeds": [record.seed for record in records],
         "no-controls": True,
         "head": job["head"],
+        "correction": job["correction"],
         "backbone": None if first.backbone == menu.backbone else first.backbone,
         "epochs": None if first.setting == "online" else job["training"]["epochs"],
         "batch-size": job["training"]["batch_size"],

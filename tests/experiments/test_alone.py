@@ -20,7 +20,10 @@ EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 SETTINGS = "class_incremental task_incremental domain_incremental online clip_incremental".split()
 MANY = tuple(
     f"studies.{name}"
-    for name in ("results", "clip_results", "ablation", "search", "clip_search", "sweep_energy")
+    for name in (
+        *("results", "clip_results", "ablation", "search", "clip_search", "sweep_energy"),
+        *("photographs", "photo_search"),
+    )
 )
 FILES = ("tiny_vit", "tiny_clip", "tiny_vit_photos", "report", "studies.photo_features")
 FOLDERS = (*SETTINGS, *MANY, "reproduce", "studies.inspection", "screenshots")
@@ -29,7 +32,9 @@ FIRST = {
     "reproduce": ["cifar100", "--weights", "random"],
     "report": ["nowhere"],
     "tiny_vit_photos": ["--data-root", "nowhere"],
-    "studies.photo_features": ["--weights", "none", *PHOTOS],
+    "studies.photo_features": PHOTOS,
+    "studies.photographs": PHOTOS[1:],
+    "studies.photo_search": PHOTOS[1:2],
     "screenshots": ["nowhere"],
 }
 

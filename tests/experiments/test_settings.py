@@ -78,7 +78,7 @@ def test_every_method_runs_on_one_stream(recipe, tmp_path):
 @pytest.mark.long
 @pytest.mark.parametrize("correction", CORRECTIONS)
 def test_a_correction_moves_what_drifts_and_nothing_else(recipe, tmp_path, correction):
-    flags = ("--epochs", "1", "--methods", "plain", "pegp", "joint")
+    flags = ("--epochs", "1", "--batch-size", "16", "--methods", "plain", "pegp", "joint")
     runs = [
         recipe("class_incremental", tmp_path / str(len(more)), *flags, *more)
         for more in ((), ("--correction", correction))

@@ -61,7 +61,7 @@ def test_evaluation_gives_logits_in_float32_to_a_model_in_half_precision(dtype):
     parts.strategy.model.to(dtype)
     parts.strategy.train(benchmark.train_stream[:2], eval_streams=[])
     seen = []
-    parts.model.register_forward_hook(lambda *_: seen.extend(head._features.values()))
+    parts.model.register_forward_hook(lambda *_: seen.extend(head._input._seen.values()))
     parts.strategy.plugins.append(Outputs())
     parts.strategy.eval(benchmark.test_stream[:2])
     (first, second) = parts.strategy.plugins[-1].logits

@@ -104,7 +104,7 @@ class ClassStatisticsPlugin(SupervisedPlugin[SupervisedTemplate]):
         self._input.find(strategy)
         if self.correction is None:
             return
-        self.correction.require_fit(strategy)
+        self.correction.require_fit(strategy, self)
         if self.of_heads:
             if len({*self.of_heads, *self._input.paths}) > 1:
                 raise ValueError(

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
+from avalanche.core import BasePlugin
 from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor
 
@@ -41,8 +42,13 @@ class DriftCorrection(ABC):
         self.pairs, self.seed = pairs, seed
         self._before: Tensor | None = None
 
-    def require_fit(self, strategy: SupervisedTemplate) -> None:
-        """Refuse a strategy or stream in which nothing can be estimated, before time is spent."""
+    def require_fit(self, strategy: SupervisedTemplate, by: BasePlugin) -> None:
+        """Refuse a strategy or stream in which nothing can be estimated, before time is spent.
+
+        Args:
+            strategy: about to train.
+            by: its plugin that has this correction.
+        """
         if is_online(strategy.experience):
             raise ValueError(
                 f"{type(self).__name__} in an online stream: it compares features of the same images "
@@ -162,10 +168,17 @@ class MomentsCorrection(DriftCorrection):
         super().__init__(pairs, seed)
         self._memory: Memory | None = None
 
-    def require_fit(self, strategy: SupervisedTemplate) -> None:
+    def require_fit(self, strategy: SupervisedTemplate, by: BasePlugin) -> None:
         """Refuse a strategy without PEGP's moments, or one whose steps do not stay where they are."""
-        super().require_fit(strategy)
-        if _required(strategy).settings.rebase:
+        super().require_fit(strategy, by)
+        pegp = _required(strategy)
+        kinds = [isinstance(plugin, PEGPPlugin) for plugin in strategy.plugins]
+        if kinds.index(True) > strategy.plugins.index(by):
+            raise ValueError(
+                f"PEGPPlugin behind {type(by).__name__}: MomentsCorrection reads what it has gathered, "
+                "so it must come before: plugins=[PEGPPlugin(), ...]"
+            )
+        if pegp.settings.rebase:
             raise ValueError(
                 "MomentsCorrection beside PEGP with rebase=True: what steps did is gone once branches "
                 "start anew; use rebase=False, or RidgeCorrection"

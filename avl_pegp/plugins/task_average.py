@@ -9,10 +9,11 @@ from avalanche.benchmarks import DatasetExperience
 from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor, nn
 
-from avl_pegp.pet.trainable import classifier_of, trainable_tensors
+from avl_pegp.pet.trainable import trainable_tensors
+from avl_pegp.plugins.class_statistics import ClassStatisticsPlugin
+from avl_pegp.plugins.experience import heads_of
 from avl_pegp.plugins.pegp import PEGPPlugin
 from avl_pegp.plugins.tasks import TaskPlugin
-from avl_pegp.wrappers import unwrapped
 
 
 class TaskAveragePlugin(TaskPlugin):
@@ -30,7 +31,8 @@ class TaskAveragePlugin(TaskPlugin):
 
     Raises:
         ValueError: ``alpha`` outside that; at the start of training, a ``PEGPPlugin`` that projects
-            beside it, a model without PETs, or what ``TaskPlugin`` refuses.
+            beside it, class statistics before it, a model that trains nothing below its classifier,
+            or what ``TaskPlugin`` refuses.
 
     Example:
         >>> TaskAveragePlugin(0.3).alpha  # Naive(..., plugins=[this, ClassStatisticsPlugin("lda")])
@@ -58,24 +60,37 @@ class TaskAveragePlugin(TaskPlugin):
                 "TaskAveragePlugin beside a PEGPPlugin: what is projected is a step, and it takes an "
                 "average for one; leave one of them out"
             )
-        _write(self._trained, _pet_tensors(strategy.model))
+        before = strategy.plugins[: strategy.plugins.index(self)]
+        if any(isinstance(plugin, ClassStatisticsPlugin) for plugin in before):
+            raise ValueError(
+                "TaskAveragePlugin behind ClassStatisticsPlugin: statistics would be of the model "
+                "before it is averaged; put it first: [TaskAveragePlugin(), ClassStatisticsPlugin()]"
+            )
+        _write(self._trained, _below_classifier(strategy))
         self._trained = {}
 
     def task_ends(
         self, strategy: SupervisedTemplate, task: DatasetExperience[Any], **kwargs: Any
     ) -> None:
         """Average, and put the average into the model."""
-        tensors = _pet_tensors(strategy.model)
+        tensors = _below_classifier(strategy)
         self._trained = {name: p.detach().clone() for name, p in tensors.items()}
         last = self.average or self._trained
         self.average = {n: last[n].lerp(w, self.alpha) for n, w in self._trained.items()}
         _write(self.average, tensors)
 
 
-def _pet_tensors(model: nn.Module) -> dict[str, nn.Parameter]:
+def _below_classifier(strategy: SupervisedTemplate) -> dict[str, nn.Parameter]:
     """The trained tensors below the classifier, by name."""
-    classifier = set(classifier_of(unwrapped(model)).parameters())
-    return {n: p for n, p in trainable_tensors(model).items() if p not in classifier}
+    heads = [f"{path}." for path in heads_of(strategy, None, may_be_frozen=True)]
+    tensors = trainable_tensors(strategy.model)
+    found = {n: p for n, p in tensors.items() if not any(n.startswith(head) for head in heads)}
+    if not found:
+        raise ValueError(
+            f"TaskAveragePlugin: {type(strategy.model).__name__} trains nothing below its classifier; "
+            "attach a PET first, or leave the plugin out"
+        )
+    return found
 
 
 @torch.no_grad()

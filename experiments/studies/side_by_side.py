@@ -64,6 +64,8 @@ class SideBySide(SupervisedPlugin[SupervisedTemplate]):
     def before_training_exp(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
         """Note features before training, where old statistics are to be moved."""
         self._input.find(strategy)
+        for correction in self._corrections.values():
+            correction.require_fit(strategy, self)
         if self._learned:
             for correction in self._corrections.values():
                 correction.begin(strategy, self._encode(strategy), **kwargs)

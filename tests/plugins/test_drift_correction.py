@@ -181,6 +181,13 @@ def test_moments_without_pegp_are_refused():
         parts.strategy.train(stream().train_stream[0], eval_streams=[])
 
 
+def test_moments_that_pegp_gathers_only_behind_are_refused():
+    statistics = ClassStatisticsPlugin(correction=MomentsCorrection(**FEW), progress=False)
+    parts = naive(plugin=statistics, plugins=[PEGPPlugin(energy=1.0, progress=False)])
+    with pytest.raises(ValueError, match="PEGPPlugin behind ClassStatisticsPlugin: .*come before"):
+        parts.strategy.train(stream().train_stream[0], eval_streams=[])
+
+
 def test_moments_beside_branches_that_start_anew_are_refused():
     statistics = ClassStatisticsPlugin(correction=MomentsCorrection(**FEW), progress=False)
     plugin = PEGPPlugin(energy=1.0, rebase=True, progress=False)

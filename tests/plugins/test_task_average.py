@@ -7,7 +7,8 @@ import math
 import pytest
 import torch
 from avalanche.training.plugins import SupervisedPlugin
-from streams import by_hand, naive, online, stream
+from models import Growing
+from streams import by_hand, naive, online, strategy_of, stream
 
 from avl_pegp.pet import trainable_tensors
 from avl_pegp.plugins import ClassStatisticsPlugin, PEGPPlugin, TaskAveragePlugin
@@ -109,3 +110,29 @@ def test_meters_beside_it_are_welcome():
     parts = naive(plugin=TaskAveragePlugin(), plugins=[beside], train_epochs=1)
     parts.strategy.train(stream().train_stream[0], eval_streams=[])
     assert beside.pegp.memory.experiences == 1
+
+
+def test_a_model_of_ones_own_with_a_growing_classifier_is_averaged_too():
+    model, plugin = Growing(), TaskAveragePlugin(0.5)
+    strategy = strategy_of(model, plugin)
+    ends = []
+    for experience in stream(per_class=2).train_stream:
+        strategy.train(experience, eval_streams=[])
+        ends.append(plugin._trained["features.weight"])
+    by_hand = ends[0].lerp(ends[1], 0.5).lerp(ends[2], 0.5)
+    torch.testing.assert_close(model.features.weight.detach(), by_hand)
+    assert plugin.average.keys() == {"features.weight", "features.bias"}
+
+
+def test_a_model_that_trains_its_classifier_alone_is_refused():
+    model = Growing()
+    model.features.requires_grad_(False)
+    strategy = strategy_of(model, TaskAveragePlugin())
+    with pytest.raises(ValueError, match="Growing trains nothing below its classifier"):
+        strategy.train(stream().train_stream[0], eval_streams=[])
+
+
+def test_class_statistics_before_it_are_refused():
+    parts = naive(plugin=ClassStatisticsPlugin(progress=False), plugins=[TaskAveragePlugin()])
+    with pytest.raises(ValueError, match="TaskAveragePlugin behind ClassStatisticsPlugin"):
+        parts.strategy.train(stream().train_stream[0], eval_streams=[])

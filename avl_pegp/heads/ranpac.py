@@ -11,6 +11,8 @@ from avl_pegp.heads.statistics import Scores, longer
 
 _RIDGES = [10.0**power for power in range(-6, 3)]  # to choose from; below, rounding would choose
 
+_OF_MAP = 1e-3  # ridge of the map of hidden features, of their mean square
+
 
 class RanPAC(ClassGaussians):
     """Regresses classes on a random projection of features, ``h = max(0, x R)``.
@@ -20,9 +22,10 @@ class RanPAC(ClassGaussians):
     of G. Where none is given it is chosen by generalised cross-validation, which needs G, Q and the
     counts alone.
 
-    ``move`` can't map the features in G, which are no linear ones: of each class that was seen it
-    draws samples of the moved Gaussian instead, and G and Q are estimated of them, as of as many as
-    the class has. That is why class covariances are stored beside.
+    ``move`` can't map h exactly, which is not linear in features. Of samples of the class Gaussians,
+    which are stored for that, it learns how h changes: ``h ← T h + e``, T linear and near the identity.
+    G and Q are then those of such h: ``T G Tᵀ + Σ e eᵀ``, ``Q Tᵀ + Σ e``. What Gaussians miss of the
+    features stays, and a map near the identity changes little.
 
     Args:
         classes: rows of the logits.
@@ -86,15 +89,27 @@ class RanPAC(ClassGaussians):
 
     def _move(self, W: Tensor) -> None:
         generator = torch.Generator().manual_seed(self.seed + 1)
-        gram, sums = torch.zeros_like(self.gram), torch.zeros_like(self.sums)
+        # Of samples of the Gaussians: h, and d, by how much the map changes it.
+        hh, dh, dd = (torch.zeros_like(self.gram) for _ in range(3))
+        h_sums, d_sums = torch.zeros_like(self.sums), torch.zeros_like(self.sums)
         for c, L in self.factors().items():
             noise = torch.randn(self.samples, len(L), generator=generator, dtype=L.dtype)
-            h = self._projected((self.means[c] + noise @ L.mT) @ W.mT)
+            x = self.means[c] + noise @ L.mT
+            h = self._projected(x)
+            d = self._projected(x @ W.mT) - h
             weight = self.counts[c].item() / self.samples
-            gram.addmm_(h.mT, h, alpha=weight)
-            sums[c] = weight * h.sum(0)
+            for moment, rows in ((hh, h), (dh, d)):
+                moment.addmm_(rows.mT, h, alpha=weight)
+            dd.addmm_(d.mT, d, alpha=weight)
+            h_sums[c], d_sums[c] = weight * h.sum(0), weight * d.sum(0)
         super()._move(W)
-        self.gram, self.sums = gram, sums
+        unit = torch.eye(len(hh), dtype=hh.dtype)
+        size = hh.diagonal().mean().clamp_min(torch.finfo(hh.dtype).tiny)
+        S = torch.linalg.solve(hh + _OF_MAP * size * unit, dh.mT).mT  # d is S h, and a rest
+        T = unit + S
+        rest = dd - S @ dh.mT - dh @ S.mT + S @ hh @ S.mT
+        self.gram = T @ self.gram @ T.mT + rest
+        self.sums = self.sums @ T.mT + d_sums - h_sums @ S.mT
 
     def _scores(self) -> Scores:
         values, vectors = torch.linalg.eigh(self.gram)

@@ -100,6 +100,17 @@ def test_a_moved_ranpac_estimates_what_mapped_features_would_have_given():
     assert (answers[0] == answers[1]).double().mean() >= 0.95
 
 
+def test_a_ranpac_that_hardly_moves_hardly_changes_whatever_the_features_are():
+    g = torch.Generator().manual_seed(0)
+    y = torch.arange(400) % 4
+    x = torch.randn(4, 8, generator=g).double()[y] + torch.randn(400, 8, generator=g).double() ** 3
+    head = learned("ranpac", x, y, classes=4, projection=200)
+    before = head.logits(x)
+    nearly = torch.eye(8).double() + 1e-6 * torch.randn(8, 8, generator=g).double()
+    head.move(nearly)
+    assert (head.logits(x) - before).norm() < 1e-3 * before.norm()
+
+
 def test_another_seed_is_another_projection():
     x, y = samples()
     one, same, other = (learned("ranpac", x, y, projection=30, seed=s) for s in (0, 0, 1))

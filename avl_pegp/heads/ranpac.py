@@ -74,18 +74,21 @@ class RanPAC(ClassGaussians):
         self.directions = torch.randn(width, M, generator=generator, dtype=torch.float64)
         self.gram = torch.zeros(M, M, dtype=torch.float64)
         self.sums = torch.zeros(classes, M, dtype=torch.float64)
+        # As they were gathered: λ is chosen by samples, not by what a move estimates of them.
+        self.unmoved_gram, self.unmoved_sums = self.gram.clone(), self.sums.clone()
 
     def _add(self, x: Tensor, y: Tensor) -> None:
         h = self._projected(x)
         if not (self.gram.trace() + h.square().sum()).isfinite():
             raise ValueError("features are so large that their covariance is infinite: scale them")
         super()._add(x, y)
-        self.gram.addmm_(h.mT, h)
-        self.sums.index_add_(0, y, h)
+        for gram, sums in ((self.gram, self.sums), (self.unmoved_gram, self.unmoved_sums)):
+            gram.addmm_(h.mT, h)
+            sums.index_add_(0, y, h)
 
     def _grow(self, more: int) -> None:
         super()._grow(more)
-        self.sums = longer(self.sums, more)
+        self.sums, self.unmoved_sums = longer(self.sums, more), longer(self.unmoved_sums, more)
 
     def _move(self, W: Tensor) -> None:
         generator = torch.Generator().manual_seed(self.seed + 1)
@@ -112,21 +115,29 @@ class RanPAC(ClassGaussians):
         self.sums = self.sums @ T.mT + d_sums - h_sums @ S.mT
 
     def _scores(self) -> Scores:
-        values, vectors = torch.linalg.eigh(self.gram)
-        values, parts = values.clamp_min(0), self.sums @ vectors
+        M = len(self.gram)
+        ridge = self._share() * self.gram.trace().clamp_min(torch.finfo(self.gram.dtype).tiny) / M
+        unit = torch.eye(M, dtype=self.gram.dtype)
+        weight = torch.linalg.solve(self.gram + ridge * unit, self.sums.mT)
+        return lambda x: self._projected(x) @ weight
+
+    def _share(self) -> float:
+        """λ as a share of G's mean eigenvalue: as given, or of the least cross-validated error."""
+        if self.ridge is not None:
+            return self.ridge
+        values, vectors = torch.linalg.eigh(self.unmoved_gram)
+        values, parts = values.clamp_min(0), self.unmoved_sums @ vectors
         size = values.mean().clamp_min(torch.finfo(values.dtype).tiny)  # 0 where all h are
-        shares = _RIDGES if self.ridge is None else [self.ridge]
         n = self.counts.sum()
 
-        def error(ridge: Tensor) -> float:
+        def error(share: float) -> float:
             """``N ‖Y − H W‖² / (N − tr H (G + λ I)⁻¹ Hᵀ)²``, along G's eigenvectors."""
+            ridge = share * size
             fitted = parts.square() * (values + 2 * ridge) / (values + ridge).square()
             free = n - (values / (values + ridge)).sum()
             return float(n * (n - fitted.sum()) / free.square())
 
-        ridge = min((share * size for share in shares), key=error)
-        weight = (parts / (values + ridge)) @ vectors.mT
-        return lambda x: self._projected(x) @ weight.mT
+        return min(_RIDGES, key=error)
 
     def _projected(self, x: Tensor) -> Tensor:
         return (x @ self.directions).relu()
